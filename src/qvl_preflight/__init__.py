@@ -1,0 +1,45 @@
+"""Says what from_pretrained will do before it does it, and hands back corrected arguments.
+
+    fixed = qvl_preflight.fix_kwargs("Qwen/Qwen-VL-Chat-Int4", purpose="qlora", device_map=None, trust_remote_code=True)
+    model = AutoModelForCausalLM.from_pretrained("Qwen/Qwen-VL-Chat-Int4", **fixed)
+
+Importing this package loads nothing else: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from qvl_preflight._version import __version__
+
+TYPE_CHECKING = False  # typing costs more than this whole module
+if TYPE_CHECKING:
+    from qvl_preflight.api import FixedKwargs, check, collect_facts, doctor, explain, fix_kwargs
+    from qvl_preflight.exceptions import FixDidNotConverge, InputError, PreflightError
+    from qvl_preflight.facts import Facts
+    from qvl_preflight.report import Change, Finding, Fix, Report
+    from qvl_preflight.request import MISSING
+    from qvl_preflight.unknown import Unknown
+
+_HOMES = {
+    "check": "api", "fix_kwargs": "api", "doctor": "api", "explain": "api", "collect_facts": "api", "FixedKwargs": "api",
+    "Facts": "facts", "Unknown": "unknown", "Report": "report", "Finding": "report", "Fix": "report", "Change": "report", "MISSING": "request",
+    "PreflightError": "exceptions", "InputError": "exceptions", "FixDidNotConverge": "exceptions",
+}  # fmt: skip
+
+__all__ = [
+    "MISSING", "Change", "Facts", "Finding", "Fix", "FixDidNotConverge", "FixedKwargs", "InputError", "PreflightError", "Report", "Unknown",
+    "__version__", "check", "collect_facts", "doctor", "explain", "fix_kwargs",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,96 @@
+"""What people call. Each function collects what is needed, asks the engine, and hands the result over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from qvl_preflight import engine
+from qvl_preflight.checkpoint import read_checkpoint
+from qvl_preflight.exceptions import InputError
+from qvl_preflight.facts import Facts
+from qvl_preflight.live import apply_changes
+from qvl_preflight.plan import Situation
+from qvl_preflight.report import Change, Report
+from qvl_preflight.request import make_request, to_plain, to_record
+from qvl_preflight.rule import find_rule, select_rules
+from qvl_preflight.unknown import Unknown
+
+FactsLike = Facts | Mapping[str, Any] | str | os.PathLike[str] | None
+
+
+class FixedKwargs(dict[str, Any]):
+    """Corrected kwargs for from_pretrained.
+
+    ``changes``: why each key changed. ``report``: everything found in the call as written. ``remaining``: what is found in the
+    corrected call, for what no kwarg mends.
+    """
+
+    def __init__(self, kwargs: Mapping[str, Any], changes: tuple[Change, ...], report: Report, remaining: Report) -> None:
+        super().__init__(kwargs)
+        self.changes = changes
+        self.report = report
+        self.remaining = remaining
+
+    def to_plain(self) -> dict[str, Any]:
+        """The kwargs in the plain form of the contract."""
+        return {key: to_plain(to_record(value)) for key, value in self.items()}
+
+
+def collect_facts(*, deep: bool = False) -> Facts:
+    """The facts of this machine and process. ``deep`` is reserved for what only torch itself can tell."""
+    from qvl_preflight.probes import collect
+
+    return collect()
+
+
+def check(
+    model: str | os.PathLike[str], /, *, purpose: str | None = None, loader: Any = None, peft: Any = None, trainer: Any = None,
+    facts: FactsLike = None, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
+) -> Report:  # fmt: skip
+    """What ``from_pretrained(model, **kwargs)`` will do on this machine, or on the one that ``facts`` describe.
+
+    ``model``: a local folder, or a hub id in the local cache. ``purpose``: inference, lora, qlora, full or quantize. ``trainer``: None for
+    your own loop, a TrainingArguments or a mapping of its settings. Raises InputError for what cannot be read.
+    """
+    situation = _situation(model, purpose, loader, peft, trainer, facts, kwargs)
+    return engine.check(situation, select_rules(select, ignore))
+
+
+def fix_kwargs(
+    model: str | os.PathLike[str], /, *, purpose: str | None = None, loader: Any = None, peft: Any = None, trainer: Any = None,
+    facts: FactsLike = None, unsafe: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
+) -> FixedKwargs:  # fmt: skip
+    """Corrected kwargs for from_pretrained, a dict. Parameters as in `check`; ``unsafe`` applies the edits that may change the result."""
+    situation = _situation(model, purpose, loader, peft, trainer, facts, kwargs)
+    fixed = engine.fix(situation, select_rules(select, ignore), unsafe=unsafe)
+    return FixedKwargs(apply_changes(kwargs, fixed.changes), fixed.changes, fixed.before, fixed.after)
+
+
+def doctor(*, facts: FactsLike = None, deep: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Report:
+    """What is found about the environment alone."""
+    return engine.check_environment(_facts(facts), select_rules(select, ignore))
+
+
+def explain(code: str) -> str:
+    """The page of a rule, by its code or name. Raises InputError for one that does not exist."""
+    rule = find_rule(code)
+    return f"# {rule.name} ({rule.code})\n\nSeverity: {rule.severity.value} · Topic: {rule.topic}\n\n{rule.page}"
+
+
+def _situation(model: Any, purpose: str | None, loader: Any, peft: Any, trainer: Any, facts: FactsLike, kwargs: Mapping[str, Any]) -> Situation:
+    if not isinstance(model, (str, os.PathLike)):
+        raise InputError(f"model is a {type(model).__name__}; expected a folder or a hub id")
+    known = _facts(facts)
+    request = make_request(os.fspath(model), kwargs, purpose=purpose, loader=loader, peft=peft, trainer=trainer)
+    env = {} if isinstance(known.env, Unknown) else known.env
+    return Situation(known, request, read_checkpoint(request.model, env if facts is not None else os.environ))
+
+
+def _facts(facts: FactsLike) -> Facts:
+    if facts is None:
+        return collect_facts()
+    if isinstance(facts, Facts):
+        return facts
+    return Facts.from_dict(facts) if isinstance(facts, Mapping) else Facts.load(os.fspath(facts))

@@ -1,0 +1,18 @@
+"""What this package raises.
+
+PreflightError
+├── InputError            something given to us cannot be read; one line, exit code 2
+└── FixDidNotConverge     a bug of ours: edits undo one another
+"""
+
+
+class PreflightError(Exception):
+    """Base of everything raised on purpose."""
+
+
+class InputError(PreflightError):
+    """A file, a mapping or an argument cannot be read. Says what was seen, what was expected and what to do."""
+
+
+class FixDidNotConverge(PreflightError):
+    """The edits of two rules undo one another. Please report it with the facts and the call."""

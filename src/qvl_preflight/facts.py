@@ -1,0 +1,225 @@
+"""What is known about the machine and the process, by section. Frozen; JSON in, JSON out (schema facts/1).
+
+Every field is a value or `Unknown`. In JSON, null or a missing key is unknown. Where "known to be absent" differs from
+unknown it is spelt out: ``false`` for a distribution that is not installed or a torch without CUDA, ``driver: null`` next to
+``gpus: []`` for a machine without an NVIDIA driver.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from qvl_preflight.exceptions import InputError
+from qvl_preflight.unknown import Undecided, Unknown, need
+from qvl_preflight.versions import parse
+
+SCHEMA = "qvl-preflight/facts/1"
+UNSAID = Unknown("not in the facts")
+
+
+@dataclass(frozen=True)
+class Python:
+    """The interpreter that will run the call."""
+
+    version: str | Unknown = UNSAID
+    implementation: str | Unknown = UNSAID
+    platform: str | Unknown = UNSAID  # linux-x86_64, win-amd64, macos-arm64, linux-x86_64-wsl
+
+
+@dataclass(frozen=True)
+class Torch:
+    """The installed torch, read from its files."""
+
+    cuda_build: str | Literal[False] | Unknown = UNSAID  # "12.1"; False: built without CUDA
+    hip_build: str | Literal[False] | Unknown = UNSAID
+    arch_list: tuple[str, ...] | Unknown = UNSAID  # as torch.cuda.get_arch_list() gives it
+    current_device: int | Unknown = UNSAID  # of this process, where it has initialised CUDA
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The NVIDIA kernel driver."""
+
+    version: str | Unknown = UNSAID
+    cuda: str | Unknown = UNSAID  # the newest CUDA it can run, "12.2"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One physical device, before CUDA_VISIBLE_DEVICES, by NVML index."""
+
+    index: int
+    uuid: str | Unknown = UNSAID
+    name: str | Unknown = UNSAID
+    capability: tuple[int, int] | Unknown = UNSAID
+    total_bytes: int | Unknown = UNSAID
+    free_bytes: int | Unknown = UNSAID
+    mig: bool | Unknown = UNSAID
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How this process was started, and which of how many it is."""
+
+    launcher: str | Unknown = UNSAID  # python, notebook, torchrun, accelerate, deepspeed, slurm
+    world_size: int | Unknown = UNSAID
+    rank: int | Unknown = UNSAID
+    local_rank: int | Unknown = UNSAID
+    local_world_size: int | Unknown = UNSAID
+    notebook: bool | Unknown = UNSAID
+    deepspeed_zero: int | Literal[False] | Unknown = UNSAID  # False: known not to be in use
+    fsdp: bool | Unknown = UNSAID
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this process may use of the host: RAM is bounded by cgroup and Slurm."""
+
+    cpu_count: int | Unknown = UNSAID
+    ram_total_bytes: int | Unknown = UNSAID
+    ram_available_bytes: int | Unknown = UNSAID
+    disk_free_bytes: int | Unknown = UNSAID
+    cpu_flags: tuple[str, ...] | Unknown = UNSAID
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a kernel that compiles or downloads at first use would find."""
+
+    nvcc: str | Literal[False] | Unknown = UNSAID
+    cxx: bool | Unknown = UNSAID
+    ninja: bool | Unknown = UNSAID
+    network: bool | Unknown = UNSAID
+    cutlass: bool | Unknown = UNSAID  # the sources that gptqmodel's Machete kernel compiles, in its cache
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything known. ``packages`` maps normalised distribution names to a version, or False: known not to be installed."""
+
+    python: Python | Unknown = UNSAID
+    packages: Mapping[str, str | Literal[False] | Unknown] | Unknown = UNSAID
+    packages_complete: bool = True
+    torch: Torch | Unknown = UNSAID
+    driver: Driver | None | Unknown = UNSAID
+    gpus: tuple[Gpu, ...] | Unknown = UNSAID
+    env: Mapping[str, str] | Unknown = UNSAID
+    launch: Launch | Unknown = UNSAID
+    host: Host | Unknown = UNSAID
+    build: Build | Unknown = UNSAID
+    extensions: Mapping[str, bool | Unknown] | Unknown = UNSAID
+    unknown: Mapping[str, str] = field(default_factory=dict)  # dotted path → why nobody could establish it
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of facts/1. Reasons of unknown values are kept under ``unknown``."""
+        reasons: dict[str, str] = {}
+        body = {f.name: _plain(getattr(self, f.name), f.name, reasons) for f in fields(self) if f.name != "unknown"}
+        return {"schema": SCHEMA, **body, "unknown": reasons}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], origin: str = "facts") -> Facts:
+        """Facts out of the JSON of facts/1. Raises InputError naming the first field that does not fit."""
+        return _validated(raw, origin)
+
+    @classmethod
+    def load(cls, path: str) -> Facts:
+        """Facts out of a file written by ``qvl-preflight doctor --save``."""
+        try:
+            with open(path, encoding="utf-8") as file:
+                raw = json.load(file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not readable as JSON facts ({error}); write it with 'qvl-preflight doctor --save'") from error
+        return cls.from_dict(raw, path)
+
+
+class Packages:
+    """Answers about installed distributions, three-valued through `Undecided`."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._known = facts.packages
+        self._complete = facts.packages_complete
+
+    def version(self, name: str) -> str | None:
+        """The installed version, None where the distribution is known to be absent. Raises Undecided."""
+        found = need(self._known).get(name)
+        if found is None:
+            if self._complete:
+                return None
+            raise Undecided(f"whether {name} is installed, and in which version, is not known")
+        if found is False:
+            return None
+        return need(found)
+
+    def release(self, name: str) -> tuple[int, ...] | None:
+        """The release as numbers, ``(4, 37, 2)``; None where absent. Raises Undecided where it cannot be read."""
+        version = self.version(name)
+        if version is None:
+            return None
+        release = parse(version)
+        if release is None:
+            raise Undecided(f"{name} has the version {version!r}, which is not a version number")
+        return release
+
+    def has(self, name: str) -> bool:
+        """Is it installed? Raises Undecided."""
+        return self.version(name) is not None
+
+
+def _plain(value: Any, path: str, reasons: dict[str, str]) -> Any:
+    if isinstance(value, Unknown):
+        if value is not UNSAID and value.reason != UNSAID.reason:
+            reasons[path] = value.reason
+        return None
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name), f"{path}.{f.name}", reasons) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item, f"{path}.{key}", reasons) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item, f"{path}.{index}", reasons) for index, item in enumerate(value)]
+    return value
+
+
+def _validated(raw: Any, origin: str) -> Facts:
+    if not isinstance(raw, Mapping):
+        raise InputError(f"{origin}: facts are a JSON object, this is {type(raw).__name__}")
+    if raw.get("schema", SCHEMA) != SCHEMA:
+        raise InputError(f"{origin}: schema {raw['schema']!r} is not {SCHEMA!r}; write it with this release's 'doctor --save'")
+    from qvl_preflight.borders import validate  # pydantic: only where facts come from outside
+
+    body = {key: value for key, value in raw.items() if key != "schema"}
+    no_driver = "driver" in body and body["driver"] is None and body.get("gpus") == []
+    reasons = body.get("unknown") or {}
+    facts: Facts = validate(Facts, _without_nulls(body, "", reasons), origin)
+    if no_driver and isinstance(facts.driver, Unknown) and "driver" not in reasons:
+        facts = _replace(facts, driver=None)
+    return facts
+
+
+def _without_nulls(value: Any, path: str, reasons: Mapping[str, str]) -> Any:
+    """Nulls dropped, so that defaults (unknown) take their place; with its reason where one was recorded."""
+    if isinstance(value, Mapping):
+        out = {}
+        for key, item in value.items():
+            where = f"{path}.{key}" if path else str(key)
+            if item is not None:
+                out[key] = _without_nulls(item, where, reasons)
+            elif where in reasons:
+                out[key] = {"reason": reasons[where]}
+        return out
+    if isinstance(value, list):
+        return [_without_nulls(item, f"{path}.{index}", reasons) for index, item in enumerate(value)]
+    return value
+
+
+def _replace(facts: Facts, **changes: Any) -> Facts:
+    return Facts(**{**{f.name: getattr(facts, f.name) for f in fields(facts)}, **changes})
+
+
+@lru_cache(maxsize=1)
+def field_names() -> tuple[str, ...]:
+    """The sections, in the order in which a report shows them."""
+    return tuple(f.name for f in fields(Facts) if f.name not in ("packages_complete", "unknown"))

@@ -1,0 +1,65 @@
+"""Records back into the live objects that from_pretrained takes. Nothing that was passed in is mutated."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from qvl_preflight.exceptions import InputError
+from qvl_preflight.report import MISSING, Change
+from qvl_preflight.request import ConfigObject, Dtype, LiveObject, TorchDevice, is_plain_form, to_plain
+
+
+def apply_changes(kwargs: Mapping[str, Any], changes: tuple[Change, ...]) -> dict[str, Any]:
+    """The kwargs as passed, with the changes made: live values where live ones were given, plain ones where some input was plain."""
+    plain = any(map(is_plain_form, kwargs.values()))
+    fixed = dict(kwargs)
+    for change in changes:
+        value = change.after if change.after is MISSING else to_plain(change.after) if plain else to_live(change.after)
+        key, *rest = change.path.split(".")
+        if rest:
+            fixed[key] = _with_attribute(fixed[key], rest[0], value)
+        elif value is MISSING:
+            fixed.pop(key, None)
+        else:
+            fixed[key] = value
+    return fixed
+
+
+def _with_attribute(holder: Any, name: str, value: Any) -> Any:
+    """A copy of a configuration with one field set; a removed field of a live object becomes None, its default."""
+    if isinstance(holder, Mapping):
+        changed = {**holder, name: value}
+        return {key: item for key, item in changed.items() if item is not MISSING}
+    if isinstance(holder, ConfigObject):
+        fields = {**holder.fields, name: value}
+        return ConfigObject(holder.class_name, {key: item for key, item in fields.items() if item is not MISSING})
+    changed_copy = copy.copy(holder)
+    setattr(changed_copy, name, None if value is MISSING else value)
+    return changed_copy
+
+
+def to_live(value: Any) -> Any:
+    """A record as the object that it stands for. Imports torch or transformers only for a record of theirs. Raises InputError."""
+    if isinstance(value, Mapping):
+        return {key: to_live(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [to_live(item) for item in value]
+    if isinstance(value, (Dtype, TorchDevice)):
+        torch = _import("torch", value)
+        return getattr(torch, value.name) if isinstance(value, Dtype) else torch.device(value.name)
+    if isinstance(value, ConfigObject):
+        return getattr(_import("transformers", value), value.class_name)(**{key: to_live(item) for key, item in value.fields.items()})
+    if isinstance(value, LiveObject):
+        raise InputError(f"{value} is known by its class alone and cannot be made anew")
+    return value
+
+
+def _import(name: str, wanted: Any) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"{wanted} has to be made, and {name} cannot be imported here ({error}); pass the call in plain form to get it back in plain form") from error

@@ -1,0 +1,75 @@
+"""Runs the stages of a load in the order in which a release runs them, and makes the plan of what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from qvl_preflight.plan import Draft, LoadPlan, Situation, Stage, WillRaise
+from qvl_preflight.stack import bitsandbytes, gptq, peft, placement, quantizers, trainer, transformers
+from qvl_preflight.stack.accelerate import units
+from qvl_preflight.unknown import Undecided, Unknown
+
+Step = Callable[[Situation, Draft], Iterator[WillRaise]]
+
+# The order of 4.x and 5.x alike: arguments are checked before the configuration is read, the quantizer checks its environment before
+# the dtype, the model is built before its linear layers are replaced, "auto" is worked out after that (modeling_utils.py from_pretrained).
+STEPS: tuple[tuple[Stage, Step], ...] = (
+    (Stage.ARGUMENTS, transformers.arguments),
+    (Stage.ARGUMENTS, transformers.launch_arguments),
+    (Stage.CONFIG, quantizers.merge),
+    (Stage.CONFIG, gptq.settings),
+    (Stage.ENVIRONMENT, gptq.environment),
+    (Stage.ENVIRONMENT, bitsandbytes.environment),
+    (Stage.DTYPE, transformers.dtype),
+    (Stage.MODEL, transformers.left_over),
+    (Stage.MODEL, transformers.attention),
+    (Stage.KERNEL, gptq.kernel),
+    (Stage.DEVICE_MAP, placement.limits),
+    (Stage.DEVICE_MAP, placement.place),
+    (Stage.KERNEL, bitsandbytes.layers),
+    (Stage.MATERIALISE, placement.materialise),
+    (Stage.MATERIALISE, gptq.post_init),
+    (Stage.FORWARD, gptq.forward),
+    (Stage.FORWARD, placement.meta),
+    (Stage.ADAPTERS, peft.adapters),
+    (Stage.TRAINER, trainer.adapters_wanted),
+    (Stage.TRAINER, trainer.distributed),
+    (Stage.STEP, bitsandbytes.trainer_step),
+    (Stage.STEP, gptq.step),
+)
+
+
+def make_plan(situation: Situation) -> LoadPlan:
+    """The plan for a call. A step that needs something unknown is noted as undecided; the others go on."""
+    draft = Draft()
+    for stage, step in STEPS:
+        try:
+            for raised in step(situation, draft):
+                if not draft.failed(raised.cause):  # what follows from the same cause is a consequence
+                    draft.raises.append(raised)
+        except Undecided as undecided:
+            draft.undecided.append((stage, step.__name__, undecided.reason))
+    _without_kernel(draft)
+    return LoadPlan(
+        draft.quantization, draft.dtype, draft.device_map, draft.devices, draft.kernel, draft.kernel_condition, draft.trainable,
+        tuple(draft.raises), tuple(draft.undecided), _memory(situation, draft),
+    )  # fmt: skip
+
+
+def _without_kernel(draft: Draft) -> None:
+    if draft.quantization is None:
+        draft.kernel, draft.trainable = None, True
+
+
+def _memory(situation: Situation, draft: Draft) -> Mapping[str, int] | Unknown:
+    """Bytes of weights per device, as far as one device holds them all."""
+    weights = situation.checkpoint.weights
+    if isinstance(weights, Unknown):
+        return weights
+    if isinstance(draft.device_map, Unknown):
+        return draft.device_map
+    sizes: dict[str, int] = {}
+    for piece in units(weights.tensors, draft.dtype):
+        home = placement.covering(draft.device_map, piece.name) or draft.device_map.get("", "cpu")
+        sizes[home] = sizes.get(home, 0) + piece.total_bytes
+    return sizes

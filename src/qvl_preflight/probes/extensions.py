@@ -1,0 +1,71 @@
+"""Compiled extensions by their files: is each there, and can the installed torch load it? Nothing is imported.
+
+An extension of auto-gptq is linked against one CUDA runtime (its file names ``libcudart.so.N``) and one Python ABI (its file
+name carries the tag). On a torch without CUDA it cannot be loaded at all.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import sys
+from typing import Any
+
+from qvl_preflight.facts import Torch
+from qvl_preflight.probes.packages import find_module, probe_torch
+from qvl_preflight.unknown import Unknown
+
+_AUTO_GPTQ = ("exllama_kernels", "exllamav2_kernels", "autogptq_cuda_64", "autogptq_cuda_256", "autogptq_marlin_cuda")
+
+
+def probe() -> dict[str, Any]:
+    """``extensions``, for the packages that are installed."""
+    if find_module("auto_gptq", "__init__.py") is None:
+        return {"extensions": {}}
+    torch = probe_torch()["torch"]
+    return {"extensions": {name: _loads(name, torch) for name in _AUTO_GPTQ}}
+
+
+def _loads(name: str, torch: Torch | Unknown) -> bool | Unknown:
+    path = _find(name)
+    if path is None:
+        return False
+    if isinstance(torch, Unknown):
+        return Unknown(torch.reason)
+    if not _abi_fits(os.path.basename(path)) or torch.cuda_build is False:
+        return False
+    wanted = _cuda_runtime(path)
+    if isinstance(torch.cuda_build, Unknown) or wanted is None:
+        return Unknown(f"{name} is there; which CUDA runtime it needs could not be read")
+    return torch.cuda_build.split(".")[0] == wanted
+
+
+def _find(name: str) -> str | None:
+    pattern = re.compile(re.escape(name) + r"(\.[^.]+)?\.(so|pyd)$")
+    for folder in sys.path:
+        for inside in ("", "autogptq_extension"):
+            place = os.path.join(folder, inside)
+            try:
+                entries = os.listdir(place or ".")
+            except OSError:
+                continue
+            for entry in entries:
+                if pattern.match(entry):
+                    return os.path.join(place, entry)
+    return None
+
+
+def _abi_fits(file_name: str) -> bool:
+    tag = re.search(r"\.cpython-(\d+)", file_name)
+    return tag is None or tag.group(1) == f"{sys.version_info[0]}{sys.version_info[1]}"
+
+
+def _cuda_runtime(path: str) -> str | None:
+    """The major release of the CUDA runtime that an extension is linked against."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            found = re.search(rb"libcudart\.so\.(\d+)|cudart64_(\d+)", data)
+    except (OSError, ValueError):
+        return None
+    return (found.group(1) or found.group(2)).decode()[:2] if found else None

@@ -1,0 +1,104 @@
+"""Python, CPUs, memory, disk, and what a kernel that compiles at first use would find."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from typing import Any, Literal
+
+from qvl_preflight.facts import Build, Host, Python
+from qvl_preflight.unknown import Unknown
+
+_CPU_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "sve")  # those that kernels ask for
+
+
+def probe() -> dict[str, Any]:
+    """``python`` and ``host``."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    implementation = {"cpython": "CPython", "pypy": "PyPy"}.get(sys.implementation.name, sys.implementation.name)
+    return {"python": Python(version, implementation, _platform()), "host": _host()}
+
+
+def _platform() -> str:
+    if sys.platform == "win32":
+        return "win-amd64"
+    system = os.uname()
+    name = {"darwin": "macos"}.get(sys.platform, sys.platform)
+    wsl = "-wsl" if "microsoft" in system.release.lower() else ""
+    return f"{name}-{system.machine}{wsl}"
+
+
+def _host() -> Host:
+    total, available = _ram()
+    disk = os.statvfs(os.getcwd()) if hasattr(os, "statvfs") else None
+    return Host(
+        cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or Unknown("the system does not say"),
+        ram_total_bytes=total,
+        ram_available_bytes=available,
+        disk_free_bytes=disk.f_bavail * disk.f_frsize if disk else Unknown("not asked on this system"),
+        cpu_flags=_cpu_flags(),
+    )
+
+
+def _ram() -> tuple[int | Unknown, int | Unknown]:
+    """Total and available bytes, bounded by the cgroup."""
+    text = _read("/proc/meminfo")
+    if text is None:
+        return (Unknown("/proc/meminfo is not there"),) * 2
+    size = {name: int(kib) * 1024 for name, kib in re.findall(r"^(MemTotal|MemAvailable):\s+(\d+)", text, re.MULTILINE)}
+    total, available = size["MemTotal"], size.get("MemAvailable", size["MemTotal"])
+    for limit_file, used_file in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        limit, used = _read(limit_file), _read(used_file)
+        if limit and limit.strip().isdigit() and int(limit) < total:
+            total = int(limit)
+            available = min(available, total - int(used or 0))
+    return total, available
+
+
+def _cpu_flags() -> tuple[str, ...] | Unknown:
+    text = _read("/proc/cpuinfo")
+    match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", text or "", re.MULTILINE)
+    if match is None:
+        return Unknown("/proc/cpuinfo names no flags")
+    flags = set(match.group(1).split())
+    return tuple(flag for flag in _CPU_FLAGS if flag in flags)
+
+
+def probe_build() -> dict[str, Any]:
+    """``build``: compilers by presence; the network is not tried."""
+    return {"build": Build(_nvcc(), any(map(which, ("c++", "g++", "clang++", "cl.exe"))), bool(which("ninja")), Unknown("not tried"))}
+
+
+def _nvcc() -> str | Literal[False] | Unknown:
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
+    compiler = which("nvcc") or os.path.join(home, "bin", "nvcc")
+    if not os.path.isfile(compiler):
+        return False
+    toolkit = os.path.dirname(os.path.dirname(os.path.realpath(compiler)))
+    try:
+        with open(os.path.join(toolkit, "version.json"), encoding="utf-8") as file:
+            return ".".join(json.load(file)["cuda"]["version"].split(".")[:2])
+    except (OSError, ValueError, KeyError, AttributeError):
+        return Unknown(f"{compiler} is there, its release is not written beside it")
+
+
+def which(program: str) -> str | None:
+    """The first executable of that name on PATH (shutil.which costs its import)."""
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        path = os.path.join(folder, program)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return None

@@ -1,0 +1,130 @@
+"""The corrections that rules hand out, worked out once for a call: where it belongs, which kernel trains, what to install."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from qvl_preflight.plan import LoadPlan, Situation
+from qvl_preflight.report import MISSING, Applicability, Edit, Fix
+from qvl_preflight.request import ConfigObject, show
+from qvl_preflight.stack.cuda import available
+from qvl_preflight.stack.gptq import backend_package
+from qvl_preflight.stack.transformers import zero3
+from qvl_preflight.unknown import Undecided, Unknown, attempt
+
+
+class Remedies:
+    """What can be done about this call, on this machine, with these releases."""
+
+    def __init__(self, situation: Situation, plan: LoadPlan) -> None:
+        self._situation = situation
+        self._request = situation.request
+        self._plan = plan
+
+    @cached_property
+    def release(self) -> tuple[int, ...]:
+        """Of transformers; (0,) where unknown: callers compare with `>=` and then do the older thing."""
+        found = attempt(lambda: self._situation.packages.release("transformers"))
+        return (0,) if isinstance(found, Unknown) or found is None else found
+
+    def edit(self, title: str, applicability: Applicability, **edits: object) -> Fix:
+        """A fix that sets kwargs of this call; ``__`` stands for the dot of a path."""
+        return Fix.of(title, applicability, self._request, **edits)
+
+    def on_gpu(self) -> Fix | None:
+        """Put the whole model on the GPU of this process; None where none can be named, or a sharding launch places it."""
+        home = self._situation.home
+        if home is None or zero3(self._situation) or self._fsdp or not self._cuda:
+            return None
+        return self.edit(f"Place the model on {home}", Applicability.SAFE, device_map={"": home.ordinal})
+
+    def on_cpu(self) -> Fix:
+        """Say what happens anyway."""
+        return self.edit("Place the model on the CPU, the only device here", Applicability.SAFE, device_map="cpu")
+
+    @property
+    def _fsdp(self) -> bool:
+        launch = self._situation.facts.launch
+        return not isinstance(launch, Unknown) and launch.fsdp is True
+
+    @cached_property
+    def _cuda(self) -> bool:
+        can = attempt(lambda: available(self._situation))
+        return not isinstance(can, Unknown) and can
+
+    @property
+    def has_gpu(self) -> bool:
+        """Can this process use a GPU, as far as is known?"""
+        return self._cuda
+
+    def other_kernel(self, title: str, *, train: bool) -> Fix | None:
+        """Choose a kernel that runs on any device and, with ``train``, passes gradients; as this release spells it.
+
+        None where no kwarg does it: optimum before 1.14 cannot switch exllama v2 off.
+        """
+        try:
+            return self._other_kernel(title, train)
+        except Undecided:
+            return None
+
+    def _other_kernel(self, title: str, train: bool) -> Fix | None:
+        if backend_package(self._situation) == "gptqmodel":
+            return self._set_quantization(title, "backend", "auto_trainable" if train else "auto")
+        if (self._situation.packages.release("optimum") or (0,)) < (1, 14):
+            return None
+        if self.release < (4, 35):
+            return self._set_quantization(title, "disable_exllama", True)
+        return self._set_quantization(title, "use_exllama", False)
+
+    def kernel_by_name(self, title: str, name: str) -> Fix:
+        """Ask gptqmodel for one kernel."""
+        return self._set_quantization(title, "backend", name)
+
+    def _set_quantization(self, title: str, key: str, value: object) -> Fix:
+        passed = self._request.kwargs.get("quantization_config")
+        if not isinstance(passed, ConfigObject) or passed.class_name != "GPTQConfig":
+            stored = self._situation.checkpoint.quantization or {}
+            whole = ConfigObject("GPTQConfig", {"bits": stored.get("bits", 4), key: value})
+            return self.edit(title, Applicability.REQUIRED, quantization_config=whole)
+        edits = [Edit(f"quantization_config.{key}", passed.fields.get(key, MISSING), value)]
+        if key == "use_exllama" and passed.fields.get("disable_exllama") is not None:
+            # 4.35 to 4.50 refuse both spellings at once.
+            edits.append(Edit("quantization_config.disable_exllama", passed.fields["disable_exllama"], MISSING))
+        return Fix(title, Applicability.REQUIRED, tuple(edits))
+
+    def install_for_training(self) -> Fix:
+        """The releases that make 4-bit GPTQ trainable where no kwarg does."""
+        if self.release >= (5,) or self._gptqmodel:
+            return Fix.display("Install a stack that trains GPTQ", "pip install 'peft>=0.21' 'gptqmodel>=7.7' 'optimum>=2.3'")
+        return Fix.display("Install an optimum that can switch exllama v2 off, and a peft that knows it", *self._trainable_pins())
+
+    def _trainable_pins(self) -> tuple[str, ...]:
+        wanted = []
+        optimum = attempt(lambda: self._situation.packages.release("optimum"))
+        peft = attempt(lambda: self._situation.packages.release("peft"))
+        if isinstance(optimum, Unknown) or optimum is None or optimum < (1, 14):
+            wanted.append("'optimum>=1.14,<1.23'")
+        if isinstance(peft, Unknown) or peft is None or not (0, 6, 2) <= peft < (0, 19):
+            wanted.append("'peft>=0.6.2,<0.19'")
+        return (f"pip install {' '.join(wanted)}",) if wanted else ()
+
+    @property
+    def _gptqmodel(self) -> bool:
+        return attempt(lambda: backend_package(self._situation)) == "gptqmodel"
+
+    @property
+    def peft_without_auto_gptq(self) -> bool:
+        """Does the installed peft know no layer of auto-gptq (0.19 on)?"""
+        peft = attempt(lambda: self._situation.packages.release("peft"))
+        return not isinstance(peft, Unknown) and peft is not None and peft >= (0, 19)
+
+    def without(self, key: str, title: str | None = None, applicability: Applicability = Applicability.SAFE) -> Fix:
+        """Drop one kwarg."""
+        value = self._request.get(key)
+        return Fix(title or f"Drop {key}={show(value)}", applicability, (Edit(key, value, MISSING),))
+
+    def one_gpu_command(self) -> Fix:
+        """For a Trainer that would spread over all GPUs: show one GPU, or start a process for each."""
+        devices = self._situation.devices
+        count = 2 if isinstance(devices, Unknown) else len(devices.visible)
+        return Fix.display("Show one GPU to the process, or start one process per GPU", "CUDA_VISIBLE_DEVICES=0 python train.py", f"torchrun --nproc_per_node {count} train.py")

@@ -1,0 +1,178 @@
+"""What a check hands back: findings with fixes, and the report that holds them. Its JSON is a shape of its own (report/1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from qvl_preflight._version import __version__
+from qvl_preflight.request import MISSING, Request, to_plain
+
+if TYPE_CHECKING:
+    from qvl_preflight.facts import Facts
+    from qvl_preflight.plan import LoadPlan, WillRaise
+
+SCHEMA = "qvl-preflight/report/1"
+
+
+class Severity(Enum):
+    """Error: it will raise, hang or train nothing. Warning: it runs, but surely not as wanted, or fails under a condition."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+    @property
+    def rank(self) -> int:
+        """0 for the gravest."""
+        return list(Severity).index(self)
+
+
+class Applicability(Enum):
+    """Who may apply a fix: `safe` anyone, `required` where the purpose was named, `unsafe` on request, `display` only a person."""
+
+    SAFE = "safe"
+    REQUIRED = "required"
+    UNSAFE = "unsafe"
+    DISPLAY = "display"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One kwarg set, or removed (``after`` is MISSING), by dotted path."""
+
+    key: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A titled remedy: edits of the call, commands for a person, or both."""
+
+    title: str
+    applicability: Applicability
+    edits: tuple[Edit, ...] = ()
+    commands: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, title: str, applicability: Applicability, request: Request, **edits: Any) -> Fix:
+        """A fix that sets kwargs of ``request``; ``__`` in a name stands for the dot of a path."""
+        named = {key.replace("__", "."): value for key, value in edits.items()}
+        return cls(title, applicability, tuple(Edit(key, request.get(key), value) for key, value in named.items()))
+
+    @classmethod
+    def display(cls, title: str, *commands: str) -> Fix:
+        """A fix that only a person can carry out."""
+        return cls(title, Applicability.DISPLAY, commands=commands)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One instance of a rule. The rule gives message and fix; the engine stamps the rest."""
+
+    message: str
+    stage: str = "load"  # import, load, forward or train
+    raises: WillRaise | None = None
+    fix: Fix | None = None
+    severity: Severity | None = None  # None: the rule's own
+    code: str = ""
+    name: str = ""
+    topic: str = ""
+    order: int = 0  # of the plan's stages: what is met first comes first
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A rule that could not be decided, and why."""
+
+    code: str
+    name: str
+    reason: str
+    matters: bool = False  # for this call: makes an otherwise clean verdict incomplete
+
+
+@dataclass(frozen=True)
+class Change:
+    """One kwarg that fix_kwargs changed, and why."""
+
+    path: str
+    before: Any
+    after: Any
+    code: str
+    applicability: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a check found. ``plan`` is None where no model was named."""
+
+    findings: tuple[Finding, ...]
+    skipped: tuple[Skipped, ...]
+    facts: Facts
+    plan: LoadPlan | None = None
+    request: Request | None = None
+    notes: tuple[str, ...] = field(default_factory=tuple)  # about the check itself
+
+    @property
+    def verdict(self) -> str:
+        """``fails``, ``degraded``, ``incomplete`` or ``ok``."""
+        worst = {finding.severity for finding in self.findings}
+        if Severity.ERROR in worst:
+            return "fails"
+        if Severity.WARNING in worst:
+            return "degraded"
+        return "incomplete" if any(item.matters for item in self.skipped) else "ok"
+
+    def at_least(self, severity: Severity) -> tuple[Finding, ...]:
+        """The findings of that severity or graver."""
+        return tuple(f for f in self.findings if f.severity is not None and f.severity.rank <= severity.rank)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of report/1."""
+        return {
+            "schema": SCHEMA,
+            "version": __version__,
+            "model": self.request.model if self.request else None,
+            "purpose": self.request.purpose if self.request else None,
+            "verdict": self.verdict,
+            "plan": self.plan.to_dict() if self.plan else None,
+            "findings": [_finding(finding) for finding in self.findings],
+            "skipped": [{"code": s.code, "name": s.name, "reason": s.reason} for s in self.skipped],
+            "notes": list(self.notes),
+            "facts": self.facts.to_dict(),
+        }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    raises, fix = finding.raises, finding.fix
+    return {
+        "code": finding.code,
+        "name": finding.name,
+        "topic": finding.topic,
+        "severity": finding.severity.value if finding.severity else None,
+        "message": finding.message,
+        "stage": finding.stage,
+        "raises": {"type": raises.type, "message": raises.text} if raises else None,
+        "fix": {
+            "title": fix.title,
+            "applicability": fix.applicability.value,
+            "edits": [{"key": e.key, "before": json_value(e.before), "after": json_value(e.after)} for e in fix.edits],
+            "commands": list(fix.commands),
+        }
+        if fix
+        else None,
+        "docs": f"docs/rules/{finding.code}.md",
+    }
+
+
+def json_value(value: Any) -> Any:
+    """A record as JSON: keys become strings, an absent value the sentinel of the contract."""
+    plain = to_plain(value)
+    return {str(key): json_value(item) for key, item in plain.items()} if isinstance(plain, Mapping) else plain
+
+
+__all__ = ["MISSING", "Applicability", "Change", "Edit", "Finding", "Fix", "Report", "Severity", "Skipped", "json_value"]

@@ -1,0 +1,103 @@
+"""The declaration of a rule: a function that judges, its code and topic, and its page in the docstring.
+
+A rule's parameters name what it needs: ``request``, ``plan``, ``devices``, ``packages``, ``checkpoint``, ``remedies`` or a section of the
+facts. Where a value is unknown it calls ``need()``, and the engine lists it as skipped with that reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from qvl_preflight.exceptions import InputError
+from qvl_preflight.plan import LoadPlan, WillRaise
+from qvl_preflight.report import Finding, Fix, Severity
+
+Judge = Callable[..., Iterator[Finding]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One judgement, as registered."""
+
+    code: str
+    severity: Severity
+    topic: str
+    symptoms: tuple[str, ...]
+    judge: Judge
+
+    @property
+    def name(self) -> str:
+        """The function's name with hyphens."""
+        return self.judge.__name__.replace("_", "-")
+
+    @property
+    def page(self) -> str:
+        """The documentation, in Markdown."""
+        lines = (self.judge.__doc__ or "").strip("\n").splitlines()
+        indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+        return "\n".join(line[indent:].rstrip() for line in lines).strip()
+
+    @property
+    def summary(self) -> str:
+        """The first line of the page."""
+        return self.page.partition("\n")[0]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names that the judge asks for."""
+        code = self.judge.__code__
+        return code.co_varnames[: code.co_argcount]
+
+    def matches(self, selectors: Iterable[str]) -> bool:
+        """Is it selected by a code, the beginning of a code, a name or a topic?"""
+        return any(selector in (self.name, self.topic) or self.code.startswith(selector) for selector in selectors)
+
+
+_REGISTRY: dict[str, Rule] = {}
+
+
+def rule(code: str, severity: Severity, *, topic: str, symptoms: tuple[str, ...] = ()) -> Callable[[Judge], Judge]:
+    """Register a judge under a code. ``symptoms``: patterns of error text that betray the rule."""
+
+    def register(judge: Judge) -> Judge:
+        if code in _REGISTRY or not re.fullmatch(r"QVL\d{3}", code):
+            raise ValueError(f"rule code {code} is taken or malformed")
+        _REGISTRY[code] = Rule(code, severity, topic, symptoms, judge)
+        return judge
+
+    return register
+
+
+def all_rules() -> tuple[Rule, ...]:
+    """Every rule, by code."""
+    from qvl_preflight import rules  # fills the registry
+
+    assert rules.THEMES
+    return tuple(sorted(_REGISTRY.values(), key=lambda entry: entry.code))
+
+
+def find_rule(key: str) -> Rule:
+    """The rule with this code or name. Raises InputError."""
+    for entry in all_rules():
+        if key.upper() == entry.code or key == entry.name:
+            return entry
+    raise InputError(f"no rule is called {key!r}; 'qvl-preflight rules' lists them all")
+
+
+def select_rules(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Rule, ...]:
+    """The rules that ``select`` names (default: all) less those that ``ignore`` names. Raises InputError for a name of nothing."""
+    every, select, ignore = all_rules(), tuple(select), tuple(ignore)
+    for selector in (*select, *ignore):
+        if not any(entry.matches([selector]) for entry in every):
+            raise InputError(f"{selector!r} is no rule's code, name or topic; 'qvl-preflight rules' lists them all")
+    return tuple(entry for entry in every if (not select or entry.matches(select)) and not entry.matches(ignore))
+
+
+def as_planned(plan: LoadPlan, code: str, remedy: Callable[[WillRaise], Fix | None] | None = None) -> Iterator[Finding]:
+    """The findings of a rule whose conditions the plan has worked out: one for each exception that carries its code."""
+    for raised in plan.raised(code):
+        depends = f" (if {raised.condition})" if raised.condition else ""
+        severity = None if raised.certain else Severity.WARNING
+        yield Finding(raised.why + depends, raised.stage.reported, raised, remedy(raised) if remedy else None, severity)

@@ -1,0 +1,125 @@
+"""QVL7xx: several processes, several GPUs, and a device_map that was written for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from qvl_preflight.devices import Devices, is_rank
+from qvl_preflight.facts import Launch
+from qvl_preflight.plan import LoadPlan, Situation
+from qvl_preflight.remedies import Remedies
+from qvl_preflight.report import Finding, Severity
+from qvl_preflight.request import Request, device_name
+from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.stack.trainer import data_parallel
+from qvl_preflight.unknown import need
+
+
+@rule("QVL701", Severity.ERROR, topic="device-map-ddp", symptoms=(r"You can't train a model that has been loaded with .device_map='auto'. in any distributed mode",))
+def spread_map_under_a_launcher(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    A strategy like "auto" spreads the model in every rank.
+
+    ## What happens
+    Under torchrun or accelerate launch each rank runs the same call. "auto" and its kin place one copy over all GPUs that the rank sees, so
+    the ranks fill the same GPUs; accelerate refuses to train such a model: `ValueError: You can't train a model that has been loaded with
+    device_map='auto' in any distributed mode.`
+
+    ## Example
+    ```python hardware=rank-1-of-2 purpose=lora
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto")
+    ```
+    Use instead, the number being the rank's LOCAL_RANK:
+    ```python hardware=rank-1-of-2 purpose=lora
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 1})
+    ```
+
+    ## Fix safety
+    Safe: each rank holds its own copy on its own GPU, as data parallel training needs it.
+    """
+    yield from as_planned(plan, "QVL701", lambda raised: remedies.on_gpu())
+
+
+@rule("QVL702", Severity.WARNING, topic="bnb-wrong-device", symptoms=(r"on a different device than the one you're training on",))
+def another_ranks_gpu(request: Request, launch: Launch, devices: Devices, remedies: Remedies) -> Iterator[Finding]:
+    """
+    The call puts this rank's model on another rank's GPU.
+
+    ## What happens
+    An ordinal that is written out puts every rank on the same GPU: it runs out of memory, or training stops because the model is not where
+    the rank computes.
+
+    ## Example
+    ```python hardware=rank-1-of-2 purpose=lora
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+    Use instead, the number being the rank's LOCAL_RANK:
+    ```python hardware=rank-1-of-2 purpose=lora
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 1})
+    ```
+
+    ## Fix safety
+    Safe: the same weights on the GPU that the launcher gave to this rank.
+    """
+    if not request.trains or not is_rank(launch):
+        return
+    given = request.device_map
+    named = {device_name(value) for value in given.values()} if isinstance(given, Mapping) else {device_name(given)}
+    fix = remedies.on_gpu()
+    if fix is None or len(need(devices).visible) < 2 or len(named) != 1:
+        return
+    name = named.pop() or ""
+    mine = f"cuda:{need(launch.local_rank)}"
+    if name.startswith("cuda:") and name != mine:
+        yield Finding(f"rank {launch.rank} puts its model on {name}; its own GPU is {mine}", "train", fix=fix)
+
+
+@rule("QVL703", Severity.WARNING, topic="dataparallel-split")
+def data_parallel_over_gptq(request: Request, plan: LoadPlan, situation: Situation, remedies: Remedies) -> Iterator[Finding]:
+    """
+    Trainer would wrap a GPTQ model in DataParallel.
+
+    ## What happens
+    In one plain process that sees several GPUs, Trainer copies the model to each of them (`nn.DataParallel`), unless it is spread already.
+    bitsandbytes models are exempt, GPTQ models are not: the copies share buffers and handles of the first GPU, and the first step fails or
+    computes on the wrong device. No argument of from_pretrained mends that.
+
+    ## Example
+    ```python hardware=two-gpus stack=legacy purpose=qlora trainer=yes
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0}, quantization_config=GPTQConfig(bits=4, use_exllama=False))
+    ```
+    Use instead, with one GPU shown or one process per GPU:
+    ```python hardware=a100 stack=legacy purpose=qlora trainer=yes
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0}, quantization_config=GPTQConfig(bits=4, use_exllama=False))
+    ```
+
+    ## Fix safety
+    Shown, not applied: it is a matter of how the script is started.
+    """
+    quantization = need(plan.quantization)
+    if quantization is not None and quantization.method == "gptq" and data_parallel(situation, plan):
+        yield Finding("Trainer will copy this GPTQ model to every visible GPU (DataParallel), which its layers do not survive", "train", fix=remedies.one_gpu_command())
+
+
+@rule("QVL704", Severity.ERROR, topic="zero3-device-map", symptoms=(r"DeepSpeed Zero-3 is not compatible with",))
+def device_map_under_zero3(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    A device_map is passed under DeepSpeed ZeRO-3.
+
+    ## What happens
+    ZeRO-3 shards the weights over the ranks while they are loaded and refuses any device_map: `ValueError: DeepSpeed Zero-3 is not compatible
+    with passing a device_map`.
+
+    ## Example
+    ```python hardware=zero3 purpose=full
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto")
+    ```
+    Use instead:
+    ```python hardware=zero3 purpose=full
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+
+    ## Fix safety
+    Safe: ZeRO-3 places the weights itself.
+    """
+    yield from as_planned(plan, "QVL704", lambda raised: remedies.without("device_map"))

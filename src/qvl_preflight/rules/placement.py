@@ -1,0 +1,200 @@
+"""QVL4xx: where the weights end up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qvl_preflight.devices import Devices
+from qvl_preflight.plan import LoadPlan, WillRaise
+from qvl_preflight.remedies import Remedies
+from qvl_preflight.report import Applicability, Finding, Fix, Severity
+from qvl_preflight.request import Request
+from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.rules.quantization import pre_quantized
+from qvl_preflight.unknown import need
+
+
+@rule("QVL401", Severity.ERROR, topic="device-map-string", symptoms=(r"When passing device_map as a string, the value needs to be a device name", r"You can't pass device_map as a negative int", r"is not a valid DEVICE"))
+def invalid_device_map(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterator[Finding]:
+    """
+    The device_map is not one that this release takes.
+
+    ## What happens
+    A string is a device (`"cpu"`, `"cuda:0"`) or one of `"auto"`, `"balanced"`, `"balanced_low_0"`, `"sequential"`, in lower case; a number is not
+    negative. Anything else raises a ValueError before a file is read.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="gpu")
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Safe where the meaning is plain: a strategy in the wrong case, "gpu" for the GPU, -1 for the CPU. Other strings are left to you.
+    """
+    yield from as_planned(plan, "QVL401", lambda raised: _meant(request, remedies))
+
+
+_STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential", "cpu")
+_GPU_WORDS = ("gpu", "gpu:0", "cuda", "cuda:0", "nvidia", "device")
+
+
+def _meant(request: Request, remedies: Remedies) -> Fix | None:
+    given = request.device_map
+    if isinstance(given, int):
+        return remedies.edit("Place the model on the CPU, as -1 is meant", Applicability.SAFE, device_map="cpu")
+    word = str(given).strip().lower()
+    if word in _STRATEGIES and word != given:
+        return remedies.edit(f'Spell it "{word}"', Applicability.SAFE, device_map=word)
+    if given in ("balanced", "balanced_low_0", "sequential"):
+        return remedies.edit('Use "auto", which spreads alike', Applicability.SAFE, device_map="auto")
+    return remedies.on_gpu() if word in _GPU_WORDS else None
+
+
+@rule("QVL402", Severity.WARNING, topic="gptq-on-cpu")
+def quantized_weights_on_the_cpu(plan: LoadPlan, request: Request, devices: Devices, remedies: Remedies) -> Iterator[Finding]:
+    """
+    Quantised weights land on the CPU although this process has a GPU.
+
+    ## What happens
+    Without a device_map a GPTQ or AWQ checkpoint is loaded on the CPU, and newer stacks run it there with a slow CPU kernel, without a word, while
+    the GPU idles. (bitsandbytes is the exception: it takes the current GPU.) A Trainer moves such a model to the GPU later, but a kernel that
+    gptqmodel chose for the CPU stays.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4")
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Safe: same weights, same numerics, a GPU that this process may already use. An explicit `device_map="cpu"` stays.
+    """
+    quantization = pre_quantized(plan)
+    if quantization is None or request.asks_for_cpu or plan.blocked("cpu", "no-cuda", "gptq-packages", "device-map"):
+        return
+    if need(plan.devices) != ("cpu",) or not need(devices).visible or not remedies.has_gpu:
+        return
+    if request.trainer is not None and request.device_map is None and quantization.backend == "auto-gptq":
+        return  # Trainer moves it, and auto-gptq's plain kernel runs on either device (recorded)
+    name = need(devices).visible[0].name
+    yield Finding(f"the {quantization.method} weights end on the CPU while {name if isinstance(name, str) else 'a GPU'} idles", fix=remedies.on_gpu())
+
+
+@rule("QVL403", Severity.ERROR, topic="device-map-string", symptoms=(r"is not recognized, available devices are integers", r"is not in a valid format. Use an integer for bytes"))
+def invalid_max_memory(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterator[Finding]:
+    """
+    max_memory names a device or a size that accelerate does not read.
+
+    ## What happens
+    Its keys are the GPUs' numbers, `"cpu"` and `"disk"`; sizes are bytes or `"20GiB"`. `"cuda:0"` or `"20G"` raise a ValueError when the
+    device_map is worked out.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto", max_memory={"cuda:0": "70GiB"})
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto", max_memory={0: "70GiB"})
+    ```
+
+    ## Fix safety
+    Safe: the same limit, spelt as accelerate reads it.
+    """
+    limits = request.kwargs.get("max_memory")
+
+    def remedy(raised: WillRaise) -> Fix | None:
+        respelt = {_key(key): _size(value) for key, value in limits.items()} if isinstance(limits, dict) else limits
+        return remedies.edit("Spell max_memory as accelerate reads it", Applicability.SAFE, max_memory=respelt) if respelt != limits else None
+
+    yield from as_planned(plan, "QVL403", remedy)
+
+
+def _key(key: object) -> object:
+    number = str(key).removeprefix("cuda:")
+    return int(number) if number.isdigit() else key
+
+
+def _size(value: object) -> object:
+    return f"{value}B" if isinstance(value, str) and value[-1:].upper() in ("K", "M", "G", "T") else value
+
+
+@rule("QVL404", Severity.ERROR, topic="device-map-string", symptoms=(r"doesn't have any device set", r"does not give any device for the following parameters"))
+def incomplete_device_map(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    The device_map leaves modules out.
+
+    ## What happens
+    Up to transformers 4.57 the first parameter without a device raises a ValueError. 5.x puts what is left out on the CPU without a word; if the
+    rest is on a GPU, the first forward raises `RuntimeError: Expected all tensors to be on the same device`.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"model.layers.0": 0})
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Unsafe: the whole model goes to one GPU; where you split on purpose, add the missing entries, or `""` for the rest.
+    """
+    fix = remedies.on_gpu()
+    yield from as_planned(plan, "QVL404", lambda raised: Fix(fix.title, Applicability.UNSAFE, fix.edits) if fix else None)
+
+
+@rule("QVL405", Severity.ERROR, topic="low-cpu-mem-conflict", symptoms=(r"requires `low_cpu_mem_usage=True`",))
+def low_cpu_mem_conflict(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    device_map and low_cpu_mem_usage=False exclude one another.
+
+    ## What happens
+    Up to transformers 4.50 a device_map needs low_cpu_mem_usage=True and sets it itself; an explicit False raises a ValueError. Later releases
+    ignore the argument.
+
+    ## Example
+    ```python stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto", low_cpu_mem_usage=False)
+    ```
+    Use instead:
+    ```python stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto")
+    ```
+
+    ## Fix safety
+    Safe: the same weights on the same devices; the release sets the argument itself.
+    """
+    yield from as_planned(plan, "QVL405", lambda raised: remedies.without("low_cpu_mem_usage"))
+
+
+@rule("QVL406", Severity.ERROR, topic="meta-tensor", symptoms=(r"cannot be called on meta tensors", r"Cannot copy out of meta tensor"))
+def nothing_loaded(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    device_map="meta" loads no weights.
+
+    ## What happens
+    The model's tensors have shapes and no values: the first forward raises `RuntimeError: Tensor.item() cannot be called on meta tensors`, and
+    `.to("cuda")` has nothing to copy.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="meta")
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Unsafe: an empty model may be what you wanted, to count parameters say.
+    """
+    fix = remedies.on_gpu()
+    yield from as_planned(plan, "QVL406", lambda raised: Fix(fix.title, Applicability.UNSAFE, fix.edits) if fix else None)

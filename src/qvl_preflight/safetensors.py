@@ -1,0 +1,64 @@
+"""Reads safetensors headers, and nothing else of the files: 8 bytes of length, then that much JSON.
+
+The format caps a header at 100,000,000 bytes (safetensors 0.5, src/tensor.rs, MAX_HEADER_SIZE); a longer one is refused unread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from qvl_preflight.exceptions import InputError
+
+MAX_HEADER_BYTES = 100_000_000
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor as its header describes it. ``dtype`` as safetensors spells it: F16, BF16, I32 …"""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """The tensors of one file, and how many bytes its body lacks (0: complete)."""
+
+    tensors: tuple[Tensor, ...]
+    lacking_bytes: int
+
+
+def read_header(path: str) -> Header:
+    """The header of one safetensors file. Raises InputError where it is not one."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > MAX_HEADER_BYTES or length > size - 8:
+                raise InputError(f"{path}: not a safetensors file, or cut off: a header of {length} bytes in a file of {size}; download it again")
+            raw = json.loads(file.read(length))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: the safetensors header is not JSON ({error}); download it again") from error
+    tensors, end = _tensors(raw, path)
+    return Header(tensors, max(0, 8 + length + end - size))
+
+
+def _tensors(raw: Any, path: str) -> tuple[tuple[Tensor, ...], int]:
+    tensors, end = [], 0
+    try:
+        for name, entry in raw.items():
+            if name == "__metadata__":
+                continue
+            start, stop = entry["data_offsets"]
+            tensors.append(Tensor(name, entry["dtype"], tuple(map(int, entry["shape"])), stop - start))
+            end = max(end, stop)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: a tensor of the safetensors header lacks dtype, shape or data_offsets; download it again") from error
+    return tuple(tensors), end

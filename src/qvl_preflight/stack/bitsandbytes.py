@@ -1,0 +1,71 @@
+"""bitsandbytes in transformers: environment, offload, the class of its layers.
+
+Sources: transformers 4.32 to 4.37 modeling_utils.py; later quantizers/quantizer_bnb_4bit.py and _8bit.py. Recorded: 5.17.0 with 0.50.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from qvl_preflight.plan import Kernel, Quantization, Stage, WillRaise
+from qvl_preflight.unknown import need
+from qvl_preflight.versions import ByRelease, Evidence, Row
+
+if TYPE_CHECKING:
+    from qvl_preflight.plan import Draft, Situation
+
+_MISSING_V5 = "Using `bitsandbytes` {bits}-bit quantization requires bitsandbytes: `pip install -U bitsandbytes>=0.46.1`"
+_OFFLOAD = "Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM to fit the quantized model."
+# In 4.x a map that is all "cpu" is refused as well; 5.x lets it through.
+_ALL_CPU_PASSES = ByRelease(
+    "transformers",
+    Row("4.32", "5.0", False, Evidence.SOURCE, "transformers 4.57.1 quantizers/quantizer_bnb_4bit.py"),
+    Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0 quantizers/quantizer_bnb_4bit.py"),
+)
+
+
+def _bnb(draft: Draft) -> Quantization | None:
+    quantization = need(draft.quantization)
+    return quantization if quantization is not None and quantization.method == "bitsandbytes" else None
+
+
+def environment(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """ENVIRONMENT: is the package there, in a release that counts?"""
+    quantization = _bnb(draft)
+    if quantization is None:
+        return
+    installed, release = situation.packages.release("bitsandbytes"), situation.packages.release("transformers") or (0,)
+    if release >= (5,):
+        if installed is None or installed < (0, 46, 1):
+            yield WillRaise("QVL309", Stage.ENVIRONMENT, "ImportError", _MISSING_V5.format(bits=quantization.bits), "bitsandbytes",
+                            "bitsandbytes is not installed" if installed is None else "transformers 5 takes bitsandbytes from 0.46.1 on", evidence=Evidence.SOURCE)  # fmt: skip
+    elif installed is None and quantization.bits == 4:
+        # The metadata is read by BitsAndBytesConfig itself (utils/quantization_config.py post_init, 4.32 to 4.57).
+        yield WillRaise("QVL309", Stage.ENVIRONMENT, "PackageNotFoundError", "No package metadata was found for bitsandbytes", "bitsandbytes", "bitsandbytes is not installed", evidence=Evidence.RUN)
+
+
+def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """KERNEL: sets ``draft.kernel``; refuses a map that offloads without the flag."""
+    quantization = _bnb(draft)
+    if quantization is None:
+        return
+    draft.kernel = Kernel("modules", "Linear8bitLt" if quantization.bits == 8 else "Linear4bit", "bitsandbytes", ("cuda", "cpu"), True, "bitsandbytes.nn.modules")
+    if situation.request.trains:
+        draft.trainable = True
+    homes = set(need(draft.device_map).values())
+    if quantization.config.get("llm_int8_enable_fp32_cpu_offload") or not homes & {"cpu", "disk"}:
+        return
+    row = _ALL_CPU_PASSES.row(situation.packages)
+    if homes == {"cpu"} and (row.value or not situation.request.device_map):
+        return
+    yield WillRaise("QVL310", Stage.KERNEL, "ValueError", _OFFLOAD, "offload", "part of the model goes to the CPU or the disk, which a quantised layer does not take", evidence=Evidence.RECORDED if homes != {"cpu"} else row.evidence)
+
+
+def trainer_step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """STEP: 8-bit layers that lie on the CPU, under a Trainer that computes on the GPU."""
+    quantization = _bnb(draft)
+    if quantization is None or quantization.bits != 8 or situation.request.trainer is None or not situation.request.trains:
+        return
+    if need(draft.devices) == ("cpu",) and need(situation.devices).visible and (situation.packages.release("transformers") or (0,)) >= (5,):
+        yield WillRaise("QVL804", Stage.STEP, "ValueError", "Expected a cuda device, but got: cpu", "cpu", "the 8-bit layers lie on the CPU, and the Trainer computes on the GPU")

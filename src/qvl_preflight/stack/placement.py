@@ -1,0 +1,165 @@
+"""Where the weights land: the device_map as quantizer, transformers and accelerate leave it, and the devices that can not be had.
+
+Sources: transformers 4.32 to 5.23 (quantizers' update_device_map, _get_device_map, expand_device_map), accelerate utils/modeling.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.request import device_name
+from qvl_preflight.stack import accelerate, cuda
+from qvl_preflight.stack.transformers import is_device, resolve_device
+from qvl_preflight.unknown import Undecided, Unknown, attempt, need
+from qvl_preflight.versions import Evidence
+
+if TYPE_CHECKING:
+    from qvl_preflight.plan import Draft, Situation
+
+CUDA_CODES = {"cpu-build": "QVL102", "no-gpu": "QVL101", "hidden": "QVL201", "repeated": "QVL202", "driver-too-old": "QVL103"}
+
+
+def limits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """DEVICE_MAP: max_memory, which accelerate reads where device_map is a strategy."""
+    given = situation.request.kwargs.get("max_memory")
+    if not isinstance(given, Mapping) or situation.request.device_map not in accelerate.STRATEGIES:
+        return
+    for key, value in given.items():
+        if not isinstance(key, int) and key not in ("cpu", "disk", "mps"):
+            text = f"Device {key} is not recognized, available devices are integers(for GPU/XPU), 'mps', 'cpu' and 'disk'"
+            yield WillRaise("QVL403", Stage.DEVICE_MAP, "ValueError", text, "max-memory", f"max_memory names the device {key!r}; GPUs are named by their number")
+            return
+        try:
+            accelerate.size_of(value)
+        except ValueError as error:
+            yield WillRaise("QVL403", Stage.DEVICE_MAP, "ValueError", str(error), "max-memory", f"max_memory gives {key!r} the size {value!r}", evidence=Evidence.SOURCE)
+            return
+    yield from _ordinals(situation, [f"cuda:{key}" for key in given if isinstance(key, int)], Stage.DEVICE_MAP)
+
+
+def place(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """DEVICE_MAP: sets ``draft.device_map``, ``draft.devices`` and ``draft.first_parameter``."""
+    given = situation.request.device_map
+    if isinstance(given, str) and given not in accelerate.STRATEGIES and not is_device(given):
+        raise Undecided("the device_map is not valid")
+    if draft.failed("max-memory"):
+        raise Undecided("max_memory is not valid")
+    draft.device_map = attempt(lambda: _device_map(situation, draft))
+    found = need(draft.device_map)
+    draft.devices = accelerate.shown(found)
+    draft.first_parameter = _home_of_first(situation, found)
+    yield from _holes(situation, draft, found)
+
+
+def _device_map(situation: Situation, draft: Draft) -> dict[str, str]:
+    given = situation.request.device_map
+    if given is None:
+        return {"": _default_device(situation, draft)}
+    if isinstance(given, Mapping):
+        return {str(name): resolve_device(situation, value) for name, value in given.items()}
+    if given in accelerate.STRATEGIES:
+        return _inferred(situation, draft, str(given))
+    return {"": resolve_device(situation, given)}
+
+
+def _default_device(situation: Situation, draft: Draft) -> str:
+    """Without a device_map: the CPU; bitsandbytes alone takes the current GPU (quantizer_bnb_*.py update_device_map)."""
+    quantization = need(draft.quantization)
+    if quantization is not None and quantization.method == "bitsandbytes" and cuda.available(situation):
+        return resolve_device(situation, "cuda")
+    return "cpu"
+
+
+def _inferred(situation: Situation, draft: Draft, strategy: str) -> dict[str, str]:
+    weights, quantization = situation.checkpoint.weights, need(draft.quantization)
+    if isinstance(weights, Unknown):
+        return accelerate.infer(situation, strategy, weights)
+    shrink, shorten = None, 1.0
+    if quantization is not None and quantization.method == "bitsandbytes":
+        shrink, shorten = (1.0 if quantization.bits == 8 else 0.5), 0.9  # quantizer_bnb_*.py adjust_max_memory
+    return accelerate.infer(situation, strategy, accelerate.units(weights.tensors, draft.dtype, shrink), shorten)
+
+
+def _home_of_first(situation: Situation, found: Mapping[str, str]) -> str | Unknown:
+    """Where next(model.parameters()) is after dispatch: what optimum's guard looks at."""
+    if len(set(found.values())) == 1:
+        only = next(iter(found.values()))
+        return "meta" if only == "disk" else only
+    weights = situation.checkpoint.weights
+    if isinstance(weights, Unknown):
+        return Unknown(weights.reason)
+    names = accelerate.units(weights.tensors, Unknown(""))
+    home = covering(found, names[0].name) if names else None
+    gpu = any(device.startswith("cuda") for device in found.values())
+    return Unknown("the device_map leaves it out") if home is None else "meta" if home == "disk" or (home == "cpu" and gpu) else home
+
+
+def covering(found: Mapping[str, str], name: str) -> str | None:
+    """The device that a map gives to a module or tensor: the longest entry that is a prefix of it."""
+    while name and name not in found:
+        name = name.rpartition(".")[0]
+    return found.get(name)
+
+
+def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iterator[WillRaise]:
+    """A map that leaves parameters out: refused up to 4.57; in 5.x they go to the CPU."""
+    weights = situation.checkpoint.weights
+    if "" in found or isinstance(weights, Unknown):
+        return
+    left_out = sorted(tensor.name for tensor in weights.tensors if covering(found, tensor.name) is None)
+    if not left_out:
+        return
+    why = f"the device_map leaves out {len(left_out)} tensors, {left_out[0]} among them"
+    if (situation.packages.release("transformers") or (0,)) < (5,):
+        yield WillRaise("QVL404", Stage.MATERIALISE, "ValueError", f"{left_out[0]} doesn't have any device set.", "holes", why, evidence=Evidence.RUN)
+        return
+    homes = set(found.values())
+    if len(homes) > 1 or "disk" in homes:
+        yield WillRaise("QVL404", Stage.MATERIALISE, "ValueError", "The device_map provided does not give any device for the following parameters:", "holes", why, evidence=Evidence.SOURCE)
+        return
+    draft.devices = tuple(sorted(homes | {"cpu"}))
+    if homes != {"cpu"}:
+        text = "Expected all tensors to be on the same device"
+        yield WillRaise("QVL404", Stage.FORWARD, "RuntimeError", text, "holes", f"{why}: this release puts them on the CPU, the rest is on {', '.join(sorted(homes))}")
+
+
+def materialise(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MATERIALISE: the first tensor that goes to a device that is not there."""
+    yield from _ordinals(situation, sorted(set(need(draft.device_map).values())), Stage.MATERIALISE)
+
+
+def _ordinals(situation: Situation, names: list[str], stage: Stage) -> Iterator[WillRaise]:
+    asked = [name for name in names if name.startswith("cuda")]
+    if not asked:
+        return
+    refusal = cuda.refusal(situation)
+    if refusal is not None:
+        type_, text = (refusal.type, refusal.text) if refusal.cause != "cpu-build" else _without_cuda(situation)
+        yield WillRaise(CUDA_CODES[refusal.cause], stage, type_, text, "no-cuda", f"the call puts the model on {asked[0]}, and {refusal.why}")
+        return
+    visible = len(need(situation.devices).visible)
+    for name in asked:
+        if int(name.partition(":")[2] or 0) >= visible:
+            type_ = cuda.DEVICE_ERROR.value(situation.packages) if situation.packages.has("torch") else "RuntimeError"
+            why = f"{name} is asked for, and this process sees {visible} GPU{'s' * (visible != 1)} (cuda:0{f' to cuda:{visible - 1}' * (visible > 1)})"
+            yield WillRaise("QVL203", stage, type_, cuda.BAD_ORDINAL, "ordinal", why)
+            return
+
+
+def _without_cuda(situation: Situation) -> tuple[str, str]:
+    """A torch without CUDA words it by how the device was named."""
+    given: Any = situation.request.device_map
+    by_number = isinstance(given, int) or (isinstance(given, Mapping) and any(isinstance(value, int) for value in given.values()))
+    if by_number and (situation.packages.release("torch") or (0,)) >= (2,):
+        return cuda.NO_ACCELERATOR.value(situation.packages)
+    return "AssertionError", "Torch not compiled with CUDA enabled"
+
+
+def meta(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """FORWARD: a model that was never filled."""
+    if device_name(situation.request.device_map) == "meta" and situation.request.purpose != "quantize":
+        recorded = (situation.packages.release("transformers") or (0,)) >= (5,)
+        yield WillRaise("QVL406", Stage.FORWARD, "RuntimeError", "Tensor.item() cannot be called on meta tensors", "meta",
+                        'device_map="meta" loads no weights at all', None if recorded else "the model is used after the load", Evidence.RECORDED)  # fmt: skip

@@ -1,0 +1,114 @@
+"""transformers' choice of a quantizer: the checkpoint's quantization_config, the one that is passed, and what they make together.
+
+Source: transformers 4.32 to 4.37 modeling_utils.py from_pretrained; 4.38 on: quantizers/auto.py merge_quantization_configs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qvl_preflight.plan import Quantization, Stage, WillRaise
+from qvl_preflight.request import ConfigObject, show
+from qvl_preflight.versions import ByRelease, Evidence, Row
+
+if TYPE_CHECKING:
+    from qvl_preflight.plan import Draft, Situation
+
+CLASS_OF = {
+    "gptq": "GPTQConfig", "awq": "AwqConfig", "bitsandbytes": "BitsAndBytesConfig", "fp8": "FineGrainedFP8Config", "hqq": "HqqConfig",
+    "compressed-tensors": "CompressedTensorsConfig", "mxfp4": "Mxfp4Config", "torchao": "TorchAoConfig", "eetq": "EetqConfig", "aqlm": "AqlmConfig",
+}  # fmt: skip
+METHOD_OF = {name: method for method, name in CLASS_OF.items()}
+
+# What of a passed GPTQConfig overrides the checkpoint's settings (get_loading_attributes); all else of it is ignored.
+LOADING_ATTRIBUTES: ByRelease[tuple[str, ...]] = ByRelease(
+    "transformers",
+    Row("4.32", "4.33", ("disable_exllama", "use_cuda_fp16"), Evidence.RECORDED, "transformers 4.32.0 utils/quantization_config.py"),
+    Row("4.33", "4.35", ("disable_exllama", "use_cuda_fp16", "max_input_length"), Evidence.SOURCE, "transformers 4.34.1 utils/quantization_config.py"),
+    Row("4.35", "4.49", ("disable_exllama", "use_exllama", "exllama_config", "use_cuda_fp16", "max_input_length"), Evidence.RECORDED, "transformers 4.37.2 utils/quantization_config.py"),
+    Row("4.49", "4.51", ("disable_exllama", "use_exllama", "exllama_config", "use_cuda_fp16", "max_input_length", "backend"), Evidence.SOURCE, "transformers 4.50.3 utils/quantization_config.py"),
+    Row("4.51", "5.0", ("use_exllama", "exllama_config", "use_cuda_fp16", "max_input_length", "backend"), Evidence.RUN, "transformers 4.51.3, 4.57.1 utils/quantization_config.py"),
+    Row("5.0", None, ("max_input_length", "backend"), Evidence.RECORDED, "transformers 5.23.0 utils/quantization_config.py"),
+)  # fmt: skip
+# Names that GPTQConfig ever took to choose a kernel; a release that does not know one swallows it in **kwargs without a word.
+KERNEL_FLAGS = ("disable_exllama", "use_exllama", "exllama_config", "backend")
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The exception for a configuration of another kind than the checkpoint's."""
+
+    type: str
+    text: str  # {passed}: the class that was passed; {ours}: the checkpoint's
+
+
+_OTHER_CLASS: ByRelease[_Words] = ByRelease(
+    "transformers",
+    Row("4.32", "4.36", _Words("AttributeError", "'{passed}' object has no attribute 'get_loading_attributes'"), Evidence.RUN, "transformers 4.32.0 modeling_utils.py:2475"),
+    Row("4.36", "4.38", _Words("ValueError", "The model is already quantized with {method}. You can't quantize it again with "), Evidence.SOURCE, "transformers 4.37.2 modeling_utils.py:3124"),
+    Row("4.38", "4.56", _Words("AttributeError", "'{passed}' object has no attribute 'get_loading_attributes'"), Evidence.RUN, "transformers 4.51.3 quantizers/auto.py"),
+    Row("4.56", None, _Words("ValueError", "The model is quantized with {ours} but you are passing a {passed} config. Please make sure to pass the same quantization config class to `from_pretrained`"), Evidence.RECORDED, "transformers 5.23.0 quantizers/auto.py"),
+)  # fmt: skip
+_DICT: ByRelease[_Words] = ByRelease(
+    "transformers",
+    Row("4.32", "4.38", _Words("AttributeError", "'dict' object has no attribute 'load_in_8bit'"), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3015"),
+    Row("4.38", "4.56", _Words("AttributeError", "'dict' object has no attribute 'get_loading_attributes'"), Evidence.SOURCE, "transformers 4.45.2 quantizers/auto.py"),
+    Row("4.56", None, _Words("ValueError", "The model is quantized with {ours} but you are passing a dict config. Please make sure to pass the same quantization config class to `from_pretrained`"), Evidence.RECORDED, "transformers 5.23.0 quantizers/auto.py"),
+)  # fmt: skip
+
+
+def merge(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: sets ``draft.quantization``; raises where the two configurations do not go together."""
+    passed, method = situation.request.kwargs.get("quantization_config"), situation.checkpoint.quant_method
+    flags = [name for name in ("load_in_4bit", "load_in_8bit") if situation.request.kwargs.get(name)]
+    if method is None:
+        draft.quantization = _on_the_fly(situation, passed, flags)
+        return
+    settings = situation.checkpoint.quantization or {}
+    draft.quantization = Quantization(method, settings, pre_quantized=True)
+    if isinstance(passed, ConfigObject) and passed.class_name == CLASS_OF.get(method):
+        draft.quantization = Quantization(method, _with_loading_attributes(situation, method, settings, passed), pre_quantized=True)
+    elif passed is not None or (flags and _takes_flags(situation)):
+        yield from _clash(situation, method, passed, flags)
+
+
+def _on_the_fly(situation: Situation, passed: Any, flags: list[str]) -> Quantization | None:
+    """A plain checkpoint that the call itself quantises."""
+    if isinstance(passed, ConfigObject):
+        return Quantization(METHOD_OF.get(passed.class_name, passed.class_name), passed.fields, pre_quantized=False)
+    if isinstance(passed, Mapping):
+        method = "bitsandbytes" if passed.get("load_in_4bit") or passed.get("load_in_8bit") else str(passed.get("quant_method", "unknown"))
+        return Quantization(method, passed, pre_quantized=False)
+    if flags and _takes_flags(situation):
+        return Quantization("bitsandbytes", dict.fromkeys(flags, True), pre_quantized=False)
+    return None
+
+
+def _takes_flags(situation: Situation) -> bool:
+    """load_in_4bit and load_in_8bit are arguments of from_pretrained up to 4.57; transformers 5 hands them to the model."""
+    return (situation.packages.release("transformers") or (0,)) < (5,)
+
+
+def _with_loading_attributes(situation: Situation, method: str, settings: Mapping[str, Any], passed: ConfigObject) -> Mapping[str, Any]:
+    """The checkpoint's settings with the loading attributes of the passed object, its defaults included, on top."""
+    if method != "gptq":
+        return settings
+    names = LOADING_ATTRIBUTES.value(situation.packages)
+    kept = {key: value for key, value in settings.items() if key not in names}
+    return kept | {name: passed.fields[name] for name in names if name in passed.fields}
+
+
+def _clash(situation: Situation, method: str, passed: Any, flags: list[str]) -> Iterator[WillRaise]:
+    four_bit = "load_in_4bit" in flags or (isinstance(passed, ConfigObject) and passed.class_name == "BitsAndBytesConfig" and passed.fields.get("load_in_4bit"))
+    said = show(passed) if passed is not None else f"{flags[0]}=True"
+    why = f"the checkpoint is quantised with {method} already, and the call passes {said}"
+    if four_bit and _takes_flags(situation) and not situation.packages.has("bitsandbytes"):
+        # BitsAndBytesConfig.post_init asks for the version of bitsandbytes (4.32 to 4.57, utils/quantization_config.py).
+        yield WillRaise("QVL303", Stage.ENVIRONMENT, "PackageNotFoundError", "No package metadata was found for bitsandbytes", "quant-clash", why)
+        return
+    table = _DICT if isinstance(passed, Mapping) else _OTHER_CLASS
+    row, name = table.row(situation.packages), passed.class_name if isinstance(passed, ConfigObject) else "BitsAndBytesConfig"
+    text = row.value.text.format(passed=name, ours=CLASS_OF.get(method, method), method=method)
+    yield WillRaise("QVL303", Stage.CONFIG, row.value.type, text, "quant-clash", why, evidence=row.evidence)

@@ -1,0 +1,57 @@
+"""transformers' Trainer: what it refuses, and how it spreads a model over GPUs. None of it applies to a person's own loop.
+
+Sources: transformers 4.32 to 4.57 trainer.py, 5.x trainer_utils.py; accelerate 0.23 to 1.15 accelerator.py prepare_model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from qvl_preflight.devices import is_rank
+from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.stack.accelerate import STRATEGIES
+from qvl_preflight.unknown import Unknown, need
+from qvl_preflight.versions import Evidence
+
+if TYPE_CHECKING:
+    from qvl_preflight.plan import Draft, LoadPlan, Situation
+
+_PURELY_QUANTIZED = "You cannot perform fine-tuning on purely quantized models. Please attach trainable adapters"
+_AUTO_DISTRIBUTED = "You can't train a model that has been loaded with `device_map='auto'` in any distributed mode."
+
+
+def adapters_wanted(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """TRAINER: full fine-tuning of quantised weights (refused since 4.34)."""
+    quantization, request = need(draft.quantization), situation.request
+    if request.purpose != "full" or request.trainer is None or quantization is None or quantization.method not in ("gptq", "bitsandbytes", "awq"):
+        return
+    if (situation.packages.release("transformers") or (0,)) >= (4, 34):
+        yield WillRaise("QVL805", Stage.TRAINER, "ValueError", _PURELY_QUANTIZED, "no-adapters", "quantised weights cannot be trained themselves, and no adapters are planned", evidence=Evidence.RUN)
+
+
+def distributed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """TRAINER: a map over several devices in a launch of several ranks (accelerate's verify_device_map)."""
+    request = situation.request
+    if not request.trains or not is_rank(situation.facts.launch) or request.device_map not in STRATEGIES:
+        return
+    if isinstance(draft.device_map, Unknown) or len(draft.device_map) > 1:
+        condition = None if not isinstance(draft.device_map, Unknown) else "the model spreads over several devices"
+        yield WillRaise("QVL701", Stage.TRAINER, "ValueError", _AUTO_DISTRIBUTED, "auto-ranks", f'device_map="{request.device_map}" lets every rank spread the model over all GPUs', condition, Evidence.SOURCE)
+
+
+def data_parallel(situation: Situation, plan: LoadPlan) -> bool:
+    """Will Trainer wrap the model in DataParallel: one plain process, several visible GPUs, a model on the first of them alone?
+
+    4.x leaves it alone where the map's only device is not literally cuda:0 (a bare "cuda" escapes so). Raises Undecided.
+    """
+    request, launch = situation.request, situation.facts.launch
+    if request.trainer is None or not request.trains or isinstance(launch, Unknown) or launch.launcher not in ("python", "notebook"):
+        return False
+    if len(need(situation.devices).visible) < 2:
+        return False
+    given = request.device_map
+    bare = given == "cuda" or (isinstance(given, Mapping) and set(given.values()) == {"cuda"})
+    if bare and (situation.packages.release("transformers") or (0,)) < (5,):
+        return False
+    return set(need(plan.device_map).values()) <= {"cpu", "cuda:0"}

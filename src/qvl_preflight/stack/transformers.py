@@ -1,0 +1,224 @@
+"""from_pretrained itself: its arguments, the dtype, the attention, where the model is put.
+
+Sources: transformers 4.32 to 4.57 modeling_utils.py from_pretrained; 5.x also integrations/accelerate.py check_and_set_device_map.
+Recorded on an H100 (4.32.0, 4.37.2, 5.17.0, 5.23.0) and run on a CPU (4.37.2, 5.23.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.request import MISSING, Dtype, TorchDevice, device_name, show
+from qvl_preflight.stack.accelerate import STRATEGIES
+from qvl_preflight.unknown import Undecided, Unknown
+from qvl_preflight.versions import ByRelease, Evidence, Row
+
+if TYPE_CHECKING:
+    from qvl_preflight.plan import Draft, Situation
+
+# torch.device(…) takes these types (torch 2.13 c10/core/Device.cpp); npu and hpu once their plugin is there.
+DEVICE_TYPES = (
+    "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta",
+    "hpu", "mtia", "privateuseone", "npu", "mlu", "musa",
+)  # fmt: skip
+_BAD_STRING = (
+    "When passing device_map as a string, the value needs to be a device name (e.g. cpu, cuda:0) or 'auto', 'balanced', 'balanced_low_0', "
+    "'sequential' but found {}."
+)
+_LOW_CPU = ByRelease(
+    "transformers",
+    Row("4.32", "4.49", "Passing along a `device_map` requires `low_cpu_mem_usage=True`", Evidence.RUN, "transformers 4.37.2 modeling_utils.py:2988"),
+    Row("4.49", "4.51", "Passing along a `device_map` or a `tp_plan` requires `low_cpu_mem_usage=True`", Evidence.SOURCE, "transformers 4.50.3 modeling_utils.py"),
+    Row("4.51", None, None, Evidence.RUN, "transformers 4.51.3, 5.23.0: ignored"),
+)  # fmt: skip
+_ZERO3 = ByRelease(
+    "transformers",
+    Row("4.32", "4.51", "DeepSpeed Zero-3 is not compatible with `low_cpu_mem_usage=True` or with passing a `device_map`.", Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py"),
+    Row("4.51", None, "DeepSpeed Zero-3 is not compatible with passing a `device_map`.", Evidence.SOURCE, "transformers 5.23.0 integrations/accelerate.py"),
+)  # fmt: skip
+_NO_ACCELERATE = ByRelease(
+    "transformers",
+    Row("4.32", "4.38", ("ImportError", "Using `low_cpu_mem_usage=True` or a `device_map` requires Accelerate: `pip install accelerate`"), Evidence.RUN, "transformers 4.37.2 modeling_utils.py"),
+    Row("4.38", "4.49", ("ImportError", "Using `low_cpu_mem_usage=True` or a `device_map` requires Accelerate: `pip install 'accelerate>=0.26.0'`"), Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py"),
+    Row("4.49", "4.51", ("ImportError", "Using `low_cpu_mem_usage=True`, a `device_map` or a `tp_plan` requires Accelerate: `pip install 'accelerate>=0.26.0'`"), Evidence.SOURCE, "transformers 4.50.3 modeling_utils.py"),
+    Row("4.51", "4.55", ("ValueError", "Using a `device_map` or `tp_plan` requires `accelerate`. You can install it with `pip install accelerate`"), Evidence.SOURCE, "transformers 4.51.3 modeling_utils.py"),
+    Row("4.55", None, ("ValueError", "Using a `device_map`, `tp_plan`, `torch.device` context manager or setting `torch.set_default_device(device)` requires `accelerate`."), Evidence.RUN, "transformers 5.23.0 integrations/accelerate.py"),
+)  # fmt: skip
+# Older ones count as missing (ACCELERATE_MIN_VERSION, utils/import_utils.py).
+_OLDEST_ACCELERATE = ByRelease(
+    "transformers",
+    Row("4.32", "4.37", (0,), Evidence.SOURCE, "transformers 4.32.0"),
+    Row("4.37", "4.45", (0, 21), Evidence.SOURCE, "transformers 4.37.2"),
+    Row("4.45", "5.0", (0, 26), Evidence.SOURCE, "transformers 4.45.2, 4.57.1"),
+    Row("5.0", None, (1, 1), Evidence.SOURCE, "transformers 5.0.0, 5.23.0"),
+)
+
+
+def arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """ARGUMENTS: the device_map and what goes with it, before anything is read."""
+    given = situation.request.device_map
+    name = given if isinstance(given, str) else None
+    if name is not None and name not in STRATEGIES and not is_device(name):
+        yield WillRaise("QVL401", Stage.ARGUMENTS, "ValueError", _BAD_STRING.format(name), "device-map", f'"{name}" is neither a device nor a strategy')
+    elif isinstance(given, int) and not isinstance(given, bool) and given < 0:
+        text = "You can't pass device_map as a negative int. If you want to put the model on the cpu, pass device_map = 'cpu' "
+        yield WillRaise("QVL401", Stage.ARGUMENTS, "ValueError", text, "device-map", "device_map is a negative number")
+    if given is None:
+        return
+    if situation.request.kwargs.get("low_cpu_mem_usage") is False and (low := _LOW_CPU.row(situation.packages)).value:
+        yield WillRaise("QVL405", Stage.ARGUMENTS, "ValueError", low.value, "low-cpu", "device_map and low_cpu_mem_usage=False exclude one another in this release", evidence=low.evidence)
+
+
+def launch_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """ARGUMENTS: DeepSpeed ZeRO-3 and accelerate, which a device_map needs."""
+    if situation.request.device_map is None:
+        return
+    if zero3(situation):
+        row = _ZERO3.row(situation.packages)
+        yield WillRaise("QVL704", Stage.ARGUMENTS, "ValueError", row.value, "zero3", "ZeRO-3 shards the model itself and refuses a device_map", evidence=row.evidence)
+    installed, oldest = situation.packages.release("accelerate"), _OLDEST_ACCELERATE.value(situation.packages)
+    if installed is None or installed < oldest:
+        missing = _NO_ACCELERATE.row(situation.packages)
+        why = "a device_map needs accelerate, which is not installed" if installed is None else "the installed accelerate is too old for this transformers and counts as missing"
+        yield WillRaise("QVL601", Stage.ARGUMENTS, *missing.value, "accelerate", why, evidence=missing.evidence)
+
+
+def zero3(situation: Situation) -> bool:
+    """Is DeepSpeed ZeRO-3 in use, by the launch or by the trainer's configuration? Unknown counts as no."""
+    launch, trainer = situation.facts.launch, situation.request.trainer or {}
+    if not isinstance(launch, Unknown) and launch.deepspeed_zero == 3:
+        return True
+    config = trainer.get("deepspeed")
+    return isinstance(config, Mapping) and isinstance(config.get("zero_optimization"), Mapping) and config["zero_optimization"].get("stage") == 3
+
+
+def is_device(name: str) -> bool:
+    """Would torch.device take this string?"""
+    kind, colon, ordinal = name.partition(":")
+    return kind in DEVICE_TYPES and (not colon or ordinal.isdigit())
+
+
+# ── dtype ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Names that are attributes of torch and dtypes; other spellings ("bf16", "fp16") are none.
+DTYPE_NAMES = {
+    "float16": "float16", "half": "float16", "bfloat16": "bfloat16", "float32": "float32", "float": "float32", "float64": "float64", "double": "float64",
+}  # fmt: skip
+_BAD_DTYPE: ByRelease[tuple[str, str]] = ByRelease(
+    "transformers",
+    Row("4.32", "4.38", ("ValueError", '`torch_dtype` can be either `torch.dtype` or `"auto"`, but received {}'), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3554"),
+    Row("4.38", "4.49", ("ValueError", '`torch_dtype` can be one of: `torch.dtype`, `"auto"` or a string of a valid `torch.dtype`, but received {}'), Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py:3842"),
+    Row("4.49", "5.0", ("AttributeError", "'str' object has no attribute 'is_floating_point'"), Evidence.SOURCE, "transformers 4.57.1 modeling_utils.py:1219"),
+    Row("5.0", None, ("AttributeError", "module 'torch' has no attribute '{}'"), Evidence.RECORDED, "transformers 5.17.0, 5.23.0 configuration_utils.py:443"),
+)  # fmt: skip
+TAKES_DTYPE_STRINGS = (4, 38)  # before: only torch.dtype and "auto"
+RENAMES_TORCH_DTYPE = (4, 56)  # dtype= from here on; torch_dtype= still taken
+
+
+def asked_dtype(situation: Situation) -> Any:
+    """The dtype that is passed, under the name that this release reads; None where it is not."""
+    kwargs = situation.request.kwargs
+    if (situation.packages.release("transformers") or (0,)) >= RENAMES_TORCH_DTYPE and kwargs.get("dtype") is not None:
+        return kwargs["dtype"]
+    return kwargs.get("torch_dtype")
+
+
+def dtype(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """DTYPE: sets ``draft.dtype``; raises for a spelling that this release does not take."""
+    release = situation.packages.release("transformers") or (0,)
+    asked, quantization = asked_dtype(situation), draft.quantization
+    gptq = not isinstance(quantization, Unknown) and quantization is not None and quantization.method == "gptq"
+    if gptq and release < (4, 33):
+        draft.dtype = "float16"  # 4.32 overrides whatever is passed (modeling_utils.py:2504)
+        return
+    if isinstance(asked, str) and asked != "auto" and (release < TAKES_DTYPE_STRINGS or asked not in DTYPE_NAMES):
+        row = _BAD_DTYPE.row(situation.packages)
+        why = f"this release takes a torch.dtype or \"auto\", not the string {show(asked)}" if release < TAKES_DTYPE_STRINGS else f"{show(asked)} is not the name of a torch dtype"
+        yield WillRaise("QVL902", Stage.DTYPE, row.value[0], row.value[1].format(asked), "dtype", why, evidence=row.evidence)
+        return
+    draft.dtype = _resulting_dtype(situation, asked, gptq, release)
+
+
+def _resulting_dtype(situation: Situation, asked: Any, gptq: bool, release: tuple[int, ...]) -> str | Unknown:
+    stored = situation.checkpoint.dtype or Unknown("config.json names no dtype")
+    if isinstance(asked, Dtype):
+        return asked.name
+    if isinstance(asked, str) and asked != "auto":
+        return DTYPE_NAMES[asked]
+    if asked == "auto" or (asked is None and release >= (5,)):
+        return stored
+    if asked is None:
+        return "float16" if gptq else "float32"
+    return Unknown("the dtype is given per part of the model")
+
+
+# ── what is left for the model's own constructor ────────────────────────────────────────────────────────────────────────────────
+
+# Arguments that a release no longer reads, or does not read yet: they reach the model's __init__, which refuses them.
+_LEFT_OVER: dict[str, ByRelease[bool]] = {
+    "load_in_4bit": ByRelease("transformers", Row("4.32", "5.0", False, Evidence.RUN, "transformers 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
+    "load_in_8bit": ByRelease("transformers", Row("4.32", "5.0", False, Evidence.RUN, "transformers 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
+    "use_flash_attention_2": ByRelease("transformers", Row("4.34", "4.53", False, Evidence.SOURCE, "transformers 4.51.3"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
+    "dtype": ByRelease("transformers", Row("4.32", "4.56", True, Evidence.RUN, "transformers 4.32.0, 4.37.2, 4.51.3"), Row("4.56", None, False, Evidence.RECORDED, "transformers 5.17.0")),
+}  # fmt: skip
+
+
+def left_over(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MODEL: arguments that nothing reads. Remote code may read them itself, so only a class of transformers' own is certain."""
+    for name, table in _LEFT_OVER.items():
+        if name not in situation.request.kwargs:
+            continue
+        row = table.row(situation.packages)
+        if row.value:
+            model = (situation.checkpoint.config.get("architectures") or ["The model"])[0]
+            remote = "the model's own code does not read it" if situation.checkpoint.remote_code else None
+            text = f"{model}.__init__() got an unexpected keyword argument '{name}'"
+            yield WillRaise("QVL903", Stage.MODEL, "TypeError", text, f"left-over-{name}", f"this release does not read {name}", remote, row.evidence)
+
+
+_NO_FLASH = ByRelease(
+    "transformers",
+    Row("4.34", "4.57", "FlashAttention2 has been toggled on, but it cannot be used due to the following error: the package flash_attn seems to be not installed", Evidence.RUN, "transformers 4.37.2 modeling_utils.py:1478"),
+    Row("4.57", "5.0", "FlashAttention2 has been toggled on, but it cannot be used due to the following error: the package flash_attn seems to be not installed", Evidence.SOURCE, "transformers 4.57.1"),
+    Row("5.0", None, "FlashAttention2 has been toggled on, but it cannot be used due to the following error: the package for FlashAttention2 doesn't seem to be installed", Evidence.RECORDED, "transformers 5.17.0 modeling_utils.py:1558"),
+)  # fmt: skip
+
+
+def attention(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MODEL: an attention implementation whose package is not installed."""
+    asked = situation.request.kwargs.get("attn_implementation")
+    release = situation.packages.release("transformers") or (0,)
+    if not isinstance(asked, str):
+        return
+    if "/" in asked:
+        if release >= (5,) and not situation.packages.has("kernels"):
+            yield WillRaise("QVL904", Stage.MODEL, "ImportError", "`kernels` is either not installed or uses an incompatible version.", "attention", f'"{asked}" is fetched by the package kernels, which is not installed')
+        return
+    package = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}.get(asked)
+    if package is None or situation.packages.has(package) or (release >= (5,) and situation.packages.has("kernels")):
+        return  # transformers 5 falls back to the hub's kernel where the package kernels is there
+    row = _NO_FLASH.row(situation.packages)
+    text = row.value.replace("FlashAttention2", "FlashAttention3") if asked.endswith("3") else row.value
+    yield WillRaise("QVL904", Stage.MODEL, "ImportError", text, "attention", f"{asked} is asked for, and the package {package} is not installed", evidence=row.evidence)
+
+
+def resolve_device(situation: Situation, value: Any) -> str:
+    """The name under which torch shows a device of a device_map: an ordinal, "cuda", a torch.device. Raises Undecided."""
+    name = device_name(value)
+    if name is None:
+        raise Undecided(f"device_map holds {show(value) if value is not MISSING else value}, which is not a device")
+    return name if name != "cuda" else f"cuda:{_bare_cuda(situation, value)}"
+
+
+def _bare_cuda(situation: Situation, value: Any) -> int:
+    """Bare "cuda": the current device; as the whole device_map in transformers 5 the one of LOCAL_RANK."""
+    launch, torch = situation.facts.launch, situation.facts.torch
+    whole = value is situation.request.device_map and isinstance(value, str) and not isinstance(value, TorchDevice)
+    if whole and (situation.packages.release("transformers") or (0,)) >= (5,) and not isinstance(launch, Unknown) and isinstance(launch.local_rank, int):
+        return launch.local_rank
+    current = torch.current_device if not isinstance(torch, Unknown) else torch
+    return current if isinstance(current, int) else 0
+
+

@@ -1,0 +1,69 @@
+"""Releases as numbers, and version knowledge as data: rows of (since, until, value), each with its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from qvl_preflight.unknown import Undecided
+
+if TYPE_CHECKING:
+    from qvl_preflight.facts import Packages
+
+T = TypeVar("T")
+
+
+class Evidence(Enum):
+    """How a piece of version knowledge was established. What was only read in source makes a warning at most."""
+
+    RECORDED = "recorded"  # seen on a GPU, kept as a recording
+    RUN = "run"            # seen on a real stack without a GPU
+    SOURCE = "source"      # read in the package's source
+
+
+@lru_cache(maxsize=512)
+def parse(version: str) -> tuple[int, ...] | None:
+    """``"4.37.2"`` → ``(4, 37, 2)``; local and pre-release parts are dropped. None for what is not a version."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        release = Version(version).release
+    except InvalidVersion:
+        return None
+    return release + (0,) * (3 - len(release))
+
+
+@dataclass(frozen=True)
+class Row(Generic[T]):
+    """True from release ``since`` up to, not including, ``until`` (None: still true in the newest that was read)."""
+
+    since: str
+    until: str | None
+    value: T
+    evidence: Evidence
+    source: str  # package, version, file
+
+
+class ByRelease(Generic[T]):
+    """What a package does, by its release. Rows must not overlap; they need not cover every release."""
+
+    def __init__(self, package: str, *rows: Row[T]) -> None:
+        self.package = package
+        self.rows = rows
+
+    def row(self, packages: Packages) -> Row[T]:
+        """The row for the installed release. Raises Undecided where it is unknown, absent or not covered."""
+        release = packages.release(self.package)
+        if release is None:
+            raise Undecided(f"{self.package} is not installed")
+        for row in self.rows:
+            since, until = parse(row.since), row.until and parse(row.until)
+            if since is not None and since <= release and (not until or release < until):
+                return row
+        raise Undecided(f"{self.package} {'.'.join(map(str, release))} is older than what was read")
+
+    def value(self, packages: Packages) -> T:
+        """The value for the installed release. Raises Undecided as `row` does."""
+        return self.row(packages).value
