@@ -54,8 +54,8 @@ def check(
     ``model``: a local folder, or a hub id in the local cache. ``purpose``: inference, lora, qlora, full or quantize. ``trainer``: None for
     your own loop, a TrainingArguments or a mapping of its settings. Raises InputError for what cannot be read.
     """
-    situation = _situation(model, purpose, loader, peft, trainer, facts, kwargs)
-    return engine.check(situation, select_rules(select, ignore))
+    case = situation(model, purpose, loader, peft, trainer, facts, kwargs)
+    return engine.check(case, select_rules(select, ignore))
 
 
 def fix_kwargs(
@@ -63,14 +63,14 @@ def fix_kwargs(
     facts: FactsLike = None, unsafe: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
 ) -> FixedKwargs:  # fmt: skip
     """Corrected kwargs for from_pretrained, a dict. Parameters as in `check`; ``unsafe`` applies the edits that may change the result."""
-    situation = _situation(model, purpose, loader, peft, trainer, facts, kwargs)
-    fixed = engine.fix(situation, select_rules(select, ignore), unsafe=unsafe)
+    case = situation(model, purpose, loader, peft, trainer, facts, kwargs)
+    fixed = engine.fix(case, select_rules(select, ignore), unsafe=unsafe)
     return FixedKwargs(apply_changes(kwargs, fixed.changes), fixed.changes, fixed.before, fixed.after)
 
 
 def doctor(*, facts: FactsLike = None, deep: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Report:
     """What is found about the environment alone."""
-    return engine.check_environment(_facts(facts), select_rules(select, ignore))
+    return engine.check_environment(facts_of(facts), select_rules(select, ignore))
 
 
 def explain(code: str) -> str:
@@ -79,16 +79,18 @@ def explain(code: str) -> str:
     return f"# {rule.name} ({rule.code})\n\nSeverity: {rule.severity.value} · Topic: {rule.topic}\n\n{rule.page}"
 
 
-def _situation(model: Any, purpose: str | None, loader: Any, peft: Any, trainer: Any, facts: FactsLike, kwargs: Mapping[str, Any]) -> Situation:
+def situation(model: Any, purpose: str | None, loader: Any, peft: Any, trainer: Any, facts: FactsLike, kwargs: Mapping[str, Any]) -> Situation:
+    """All that a plan is computed from, out of what a person passes. Raises InputError."""
     if not isinstance(model, (str, os.PathLike)):
         raise InputError(f"model is a {type(model).__name__}; expected a folder or a hub id")
-    known = _facts(facts)
+    known = facts_of(facts)
     request = make_request(os.fspath(model), kwargs, purpose=purpose, loader=loader, peft=peft, trainer=trainer)
     env = {} if isinstance(known.env, Unknown) else known.env
     return Situation(known, request, read_checkpoint(request.model, env if facts is not None else os.environ))
 
 
-def _facts(facts: FactsLike) -> Facts:
+def facts_of(facts: FactsLike) -> Facts:
+    """Facts out of any of their forms; None: this machine. Raises InputError."""
     if facts is None:
         return collect_facts()
     if isinstance(facts, Facts):

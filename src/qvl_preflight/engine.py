@@ -31,9 +31,8 @@ def check(situation: Situation, rules: Iterable[Rule]) -> Report:
 
 
 def check_environment(facts: Facts, rules: Iterable[Rule]) -> Report:
-    """What is found about the machine alone: the rules that ask for no call."""
-    offer = _offer(facts, None, None)
-    findings, skipped = _judge((rule for rule in rules if set(rule.needs) <= offer.keys()), offer)
+    """What is found about the machine alone."""
+    findings, skipped = _judge((rule for rule in rules if rule.environment), _offer(facts, None, None))
     return Report(_ordered(findings, None), tuple(skipped), facts)
 
 
@@ -115,11 +114,20 @@ def fix(situation: Situation, rules: Iterable[Rule], *, unsafe: bool = False) ->
     for _ in range(ROUNDS):
         edits = _applicable(report.findings, situation, unsafe)
         if not edits:
-            return Fixed(situation, tuple(changes), before, report)
+            return Fixed(situation, _joined(changes), before, report)
         changes += edits
         situation = replace(situation, request=situation.request.with_edits({change.path: change.after for change in edits}))
         report = check(situation, rules)
     raise FixDidNotConverge(f"after {ROUNDS} rounds the edits still change: {', '.join(f'{c.code} {c.path}' for c in changes[-4:])}; please report this")
+
+
+def _joined(changes: list[Change]) -> tuple[Change, ...]:
+    """One change a path: what it was at first, what it is in the end. Later edits inside an object that was added are part of it."""
+    joined: dict[str, Change] = {}
+    for change in changes:
+        earlier = joined.get(change.path)
+        joined[change.path] = replace(change, before=earlier.before) if earlier else change
+    return tuple(change for change in joined.values() if change.before != change.after)
 
 
 def _applicable(findings: Iterable[Finding], situation: Situation, unsafe: bool) -> list[Change]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from qvl_preflight.plan import Draft, LoadPlan, Situation, Stage, WillRaise
-from qvl_preflight.stack import bitsandbytes, gptq, peft, placement, quantizers, trainer, transformers
+from qvl_preflight.stack import awq, bitsandbytes, gptq, peft, placement, quantizers, trainer, transformers
 from qvl_preflight.stack.accelerate import units
 from qvl_preflight.unknown import Undecided, Unknown
 
@@ -20,6 +20,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.CONFIG, gptq.settings),
     (Stage.ENVIRONMENT, gptq.environment),
     (Stage.ENVIRONMENT, bitsandbytes.environment),
+    (Stage.ENVIRONMENT, awq.environment),
     (Stage.DTYPE, transformers.dtype),
     (Stage.MODEL, transformers.left_over),
     (Stage.MODEL, transformers.attention),

@@ -25,6 +25,7 @@ class Rule:
     severity: Severity
     topic: str
     symptoms: tuple[str, ...]
+    environment: bool  # has something to say without a call: its plan may be None
     judge: Judge
 
     @property
@@ -50,6 +51,16 @@ class Rule:
         code = self.judge.__code__
         return code.co_varnames[: code.co_argcount]
 
+    def to_dict(self) -> dict[str, object]:
+        """The entry of ``rules --json``."""
+        return {"code": self.code, "name": self.name, "topic": self.topic, "severity": self.severity.value, "summary": self.summary, "fixable": self.fixable}
+
+    @property
+    def fixable(self) -> bool:
+        """Does its page promise an edit, safe or required?"""
+        safety = self.page.partition("## Fix safety")[2].strip()
+        return safety.startswith(("Safe", "Required"))
+
     def matches(self, selectors: Iterable[str]) -> bool:
         """Is it selected by a code, the beginning of a code, a name or a topic?"""
         return any(selector in (self.name, self.topic) or self.code.startswith(selector) for selector in selectors)
@@ -58,13 +69,16 @@ class Rule:
 _REGISTRY: dict[str, Rule] = {}
 
 
-def rule(code: str, severity: Severity, *, topic: str, symptoms: tuple[str, ...] = ()) -> Callable[[Judge], Judge]:
-    """Register a judge under a code. ``symptoms``: patterns of error text that betray the rule."""
+def rule(code: str, severity: Severity, *, topic: str, symptoms: tuple[str, ...] = (), environment: bool = False) -> Callable[[Judge], Judge]:
+    """Register a judge under a code. ``symptoms``: patterns of error text that betray the rule.
+
+    ``environment``: the rule also judges the machine alone; its plan is None then.
+    """
 
     def register(judge: Judge) -> Judge:
         if code in _REGISTRY or not re.fullmatch(r"QVL\d{3}", code):
             raise ValueError(f"rule code {code} is taken or malformed")
-        _REGISTRY[code] = Rule(code, severity, topic, symptoms, judge)
+        _REGISTRY[code] = Rule(code, severity, topic, symptoms, environment, judge)
         return judge
 
     return register

@@ -71,7 +71,16 @@ def _cpu_flags() -> tuple[str, ...] | Unknown:
 
 def probe_build() -> dict[str, Any]:
     """``build``: compilers by presence; the network is not tried."""
-    return {"build": Build(_nvcc(), any(map(which, ("c++", "g++", "clang++", "cl.exe"))), bool(which("ninja")), Unknown("not tried"))}
+    return {"build": Build(_nvcc(), any(map(which, ("c++", "g++", "clang++", "cl.exe"))), bool(which("ninja")), Unknown("not tried"), _cutlass())}
+
+
+def _cutlass() -> bool:
+    """The CUTLASS sources where gptqmodel 7.7.0 looks before it fetches them (utils/machete.py:330)."""
+    cache = os.path.expanduser(os.environ.get("GPTQMODEL_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "gptqmodel"))
+    try:
+        return any(name.startswith("4.7.1-") for name in os.listdir(os.path.join(cache, "cutlass")))
+    except OSError:
+        return False
 
 
 def _nvcc() -> str | Literal[False] | Unknown:

@@ -19,7 +19,7 @@ def _reason(facts: Facts, devices: Devices, cause: str) -> Refusal | None:
     return refusal if refusal is not None and refusal.cause == cause else None
 
 
-@rule("QVL101", Severity.ERROR, topic="no-cuda-visible", symptoms=(r"Found no NVIDIA driver on your system",))
+@rule("QVL101", Severity.ERROR, topic="no-cuda-visible", symptoms=(r"Found no NVIDIA driver on your system",), environment=True)
 def no_gpu(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     The call asks for a GPU on a machine that has none.
@@ -47,7 +47,7 @@ def no_gpu(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Fi
         yield Finding("this machine has no NVIDIA GPU, or no driver for it: models run on the CPU", "import", severity=Severity.NOTE)
 
 
-@rule("QVL102", Severity.ERROR, topic="torch-cpu-build", symptoms=(r"Torch not compiled with CUDA enabled", r"Cannot access accelerator device when none is available"))
+@rule("QVL102", Severity.ERROR, topic="torch-cpu-build", symptoms=(r"Torch not compiled with CUDA enabled", r"Cannot access accelerator device when none is available"), environment=True)
 def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     The installed torch is built without CUDA, and a GPU is asked for.
@@ -75,7 +75,7 @@ def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None) ->
         yield Finding(f"{refusal.why}: this machine's GPUs stay idle", "import", fix=remedy, severity=Severity.WARNING)
 
 
-@rule("QVL103", Severity.ERROR, topic="driver-too-old", symptoms=(r"The NVIDIA driver on your system is too old",))
+@rule("QVL103", Severity.ERROR, topic="driver-too-old", symptoms=(r"The NVIDIA driver on your system is too old",), environment=True)
 def driver_too_old(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     The driver is older than the CUDA that torch is built for.

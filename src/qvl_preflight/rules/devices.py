@@ -19,7 +19,7 @@ def _unhide(devices: Devices) -> Fix:
     return Fix.display("Name GPUs that exist, or unset the variable", "unset CUDA_VISIBLE_DEVICES", f"export CUDA_VISIBLE_DEVICES={','.join(str(gpu.index) for gpu in devices.physical)}")
 
 
-@rule("QVL201", Severity.ERROR, topic="visible-devices-env", symptoms=(r"No CUDA GPUs are available",))
+@rule("QVL201", Severity.ERROR, topic="visible-devices-env", symptoms=(r"No CUDA GPUs are available",), environment=True)
 def hidden_gpus(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     CUDA_VISIBLE_DEVICES hides every GPU, and a GPU is asked for.
@@ -49,7 +49,7 @@ def hidden_gpus(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
         yield Finding(f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU of this machine', "import", fix=_unhide(devices), severity=severity)
 
 
-@rule("QVL202", Severity.ERROR, topic="visible-devices-env", symptoms=(r"Unexpected error from cudaGetDeviceCount",))
+@rule("QVL202", Severity.ERROR, topic="visible-devices-env", symptoms=(r"Unexpected error from cudaGetDeviceCount",), environment=True)
 def repeated_device(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     CUDA_VISIBLE_DEVICES names a device twice.

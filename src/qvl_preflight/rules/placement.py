@@ -77,7 +77,7 @@ def quantized_weights_on_the_cpu(plan: LoadPlan, request: Request, devices: Devi
     Safe: same weights, same numerics, a GPU that this process may already use. An explicit `device_map="cpu"` stays.
     """
     quantization = pre_quantized(plan)
-    if quantization is None or request.asks_for_cpu or plan.blocked("cpu", "no-cuda", "gptq-packages", "device-map"):
+    if quantization is None or quantization.method not in ("gptq", "awq") or request.asks_for_cpu or plan.blocked("cpu", "no-cuda", "quant-packages", "device-map"):
         return
     if need(plan.devices) != ("cpu",) or not need(devices).visible or not remedies.has_gpu:
         return

@@ -37,6 +37,11 @@ def quantization_backend_missing(plan: LoadPlan, remedies: Remedies) -> Iterator
     ## Fix safety
     Shown, not applied: nothing is installed for you.
     """
+    quantization = need(plan.quantization)
+    if quantization is not None and quantization.method == "awq":
+        package = "gptqmodel" if remedies.release >= (5,) else "autoawq"
+        yield from as_planned(plan, "QVL301", lambda raised: Fix.display(f"Install {package}", f"pip install {package}"))
+        return
     yield from as_planned(plan, "QVL301", lambda raised: _install(remedies))
 
 
@@ -233,11 +238,11 @@ def ignored_kernel_flags(plan: LoadPlan, request: Request, packages: Packages) -
     4.49. The kernel is chosen as if they were not there.
 
     ## Example
-    ```python stack=today hardware=a100-built
+    ```python stack=today
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0}, quantization_config=GPTQConfig(bits=4, use_exllama=False))
     ```
     Use instead:
-    ```python stack=today hardware=a100-built
+    ```python stack=today
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0}, quantization_config=GPTQConfig(bits=4))
     ```
 

@@ -27,11 +27,11 @@ def kernel_refuses_training(plan: LoadPlan, remedies: Remedies) -> Iterator[Find
     transformers 5.
 
     ## Example
-    ```python hardware=a100-built purpose=qlora
+    ```python hardware=a100 purpose=qlora
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0})
     ```
     Use instead:
-    ```python hardware=a100-built purpose=qlora
+    ```python hardware=a100 purpose=qlora
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0}, quantization_config=GPTQConfig(bits=4, backend="auto_trainable"))
     ```
 
@@ -148,11 +148,11 @@ def quantized_without_adapters(plan: LoadPlan) -> Iterator[Finding]:
     perform fine-tuning on purely quantized models. Please attach trainable adapters`.
 
     ## Example
-    ```python hardware=a100-built purpose=full trainer=yes
+    ```python hardware=a100 purpose=full trainer=yes
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0}, quantization_config=GPTQConfig(bits=4, backend="auto_trainable"))
     ```
     Use instead:
-    ```python hardware=a100-built purpose=qlora trainer=yes
+    ```python hardware=a100 purpose=qlora trainer=yes
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0}, quantization_config=GPTQConfig(bits=4, backend="auto_trainable"))
     ```
 

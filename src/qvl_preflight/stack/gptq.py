@@ -126,10 +126,10 @@ def environment(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         if isinstance(fails, Unknown):
             draft.undecided.append((Stage.ENVIRONMENT, check.code, fails.reason))
         elif fails:
-            yield WillRaise(check.code, Stage.ENVIRONMENT, check.type, check.text, "no-cuda" if check.text == _GPU else "gptq-packages", check.why, evidence=check.evidence)
+            yield WillRaise(check.code, Stage.ENVIRONMENT, check.type, check.text, "no-cuda" if check.text == _GPU else "quant-packages", check.why, evidence=check.evidence)
             return
     if need(draft.quantization.backend) == "auto-gptq" and (text := auto_gptq.too_old(situation)):
-        yield WillRaise("QVL302", Stage.ENVIRONMENT, "ImportError", text, "gptq-packages", "optimum and auto-gptq do not go together", evidence=Evidence.SOURCE)
+        yield WillRaise("QVL302", Stage.ENVIRONMENT, "ImportError", text, "quant-packages", "optimum and auto-gptq do not go together", evidence=Evidence.SOURCE)
 
 
 def backend_package(situation: Situation) -> str:

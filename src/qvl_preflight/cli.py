@@ -1,0 +1,163 @@
+"""The command line: parses, asks, renders, returns an exit code.
+
+Exit codes: 0 nothing at or above --fail-on; 1 findings; 2 usage, input or internal error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from qvl_preflight._version import __version__
+from qvl_preflight.exceptions import PreflightError
+
+if TYPE_CHECKING:
+    from qvl_preflight.report import Report
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; never a traceback for what a person got wrong."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except PreflightError as error:
+        print(f"qvl-preflight: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # | head
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="qvl-preflight", description="Says what from_pretrained will do before it does it.")
+    parser.add_argument("--version", action="version", version=f"qvl-preflight {__version__}")
+    commands = parser.add_subparsers(metavar="command", required=True)
+    doctor = commands.add_parser("doctor", help="look at this machine")
+    doctor.add_argument("--model", metavar="M", help="a folder or hub id: say what its plain call will do here, too")
+    doctor.add_argument("--save", metavar="F", help="write the facts to F, to be replayed with --facts")
+    _common(doctor, _doctor)
+    check = commands.add_parser("check", help="look at one call of from_pretrained")
+    check.add_argument("model", metavar="M", help="a folder or hub id")
+    check.add_argument("--purpose", choices=("inference", "lora", "qlora", "full", "quantize"), help="what the model is loaded for")
+    check.add_argument("--class", dest="loader", metavar="C", help="the class that is called, AutoModelForCausalLM say")
+    check.add_argument("--set", dest="pairs", metavar="K=V", action="append", default=[], help="one argument: JSON, torch.float16, GPTQConfig(bits=4), else a string")
+    check.add_argument("--kwargs", metavar="F", help="the arguments as a JSON file, in plain form")
+    check.add_argument("--peft", metavar="F", help="an adapter_config.json")
+    check.add_argument("--trainer", metavar="F", help="the trainer's settings as a JSON object; {} for the defaults")
+    check.add_argument("--fix", action="store_true", help="print the corrected call")
+    check.add_argument("--unsafe-fixes", action="store_true", help="with --fix: apply edits that may change the result")
+    _common(check, _check)
+    explain = commands.add_parser("explain", help="print the page of a rule")
+    explain.add_argument("code", help="QVL306, or the rule's name")
+    explain.set_defaults(run=_explain)
+    rules = commands.add_parser("rules", help="list the rules")
+    rules.add_argument("--json", action="store_true")
+    rules.set_defaults(run=_rules)
+    schema = commands.add_parser("schema", help="print a JSON schema")
+    schema.add_argument("what", choices=("facts", "report"))
+    schema.set_defaults(run=_schema)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, run: Any) -> None:
+    parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save, in place of this machine")
+    parser.add_argument("--json", action="store_true", help="print report/1")
+    parser.add_argument("--select", metavar="R", action="append", default=[], help="only these rules: codes, beginnings of codes, names, topics; commas")
+    parser.add_argument("--ignore", metavar="R", action="append", default=[], help="not these rules")
+    parser.add_argument("--fail-on", choices=("error", "warning", "note"), default="error", help="exit 1 from this severity on (default: error)")
+    parser.add_argument("--quiet", action="store_true", help="the verdict alone")
+    parser.add_argument("--no-color", action="store_true", help="no colour, wherever it goes")
+    parser.set_defaults(run=run)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from qvl_preflight import api
+
+    facts = api.facts_of(arguments.facts)
+    if arguments.save:
+        _save(arguments.save, facts.to_dict())
+    selected = {"select": _listed(arguments.select), "ignore": _listed(arguments.ignore)}
+    report = api.check(arguments.model, facts=facts, **selected) if arguments.model else api.doctor(facts=facts, **selected)
+    return _show(report, arguments)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from qvl_preflight import api, engine
+    from qvl_preflight.cli_values import read_json, read_pairs
+
+    kwargs = (read_json(arguments.kwargs, dict) if arguments.kwargs else {}) | read_pairs(arguments.pairs)
+    situation = api.situation(
+        arguments.model, arguments.purpose, arguments.loader, read_json(arguments.peft, dict) if arguments.peft else None,
+        read_json(arguments.trainer, dict) if arguments.trainer else None, arguments.facts, kwargs,
+    )  # fmt: skip
+    rules = api.select_rules(_listed(arguments.select), _listed(arguments.ignore))
+    if not arguments.fix:
+        return _show(engine.check(situation, rules), arguments)
+    fixed = engine.fix(situation, rules, unsafe=arguments.unsafe_fixes)
+    if arguments.json:
+        from qvl_preflight.report import fixed_to_dict
+
+        print(json.dumps(fixed_to_dict(fixed), indent=1))
+    else:
+        from qvl_preflight.render.terminal import print_fixed
+
+        print_fixed(fixed, sys.stdout, color=False if arguments.no_color else None)
+    return _exit_code(fixed.after, arguments.fail_on)
+
+
+def _show(report: Report, arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        from qvl_preflight.render.terminal import print_report
+
+        print_report(report, sys.stdout, color=False if arguments.no_color else None, quiet=arguments.quiet)
+    return _exit_code(report, arguments.fail_on)
+
+
+def _exit_code(report: Report, fail_on: str) -> int:
+    from qvl_preflight.report import Severity
+
+    return 1 if report.at_least(Severity(fail_on)) else 0
+
+
+def _listed(values: list[str]) -> list[str]:
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _save(path: str, data: Any) -> None:
+    from qvl_preflight.exceptions import InputError
+
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=1)
+            file.write("\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from qvl_preflight.api import explain
+
+    print(explain(arguments.code))
+    return 0
+
+
+def _rules(arguments: argparse.Namespace) -> int:
+    from qvl_preflight.rule import all_rules
+
+    if arguments.json:
+        print(json.dumps([rule.to_dict() for rule in all_rules()], indent=1))
+        return 0
+    for rule in all_rules():
+        print(f"{rule.code}  {rule.severity.value:<8} {rule.name:<32} {rule.summary}")
+    return 0
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from qvl_preflight.schemas import facts_schema, report_schema
+
+    print(json.dumps(facts_schema() if arguments.what == "facts" else report_schema(), indent=1))
+    return 0

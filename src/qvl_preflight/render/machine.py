@@ -1,0 +1,99 @@
+"""The machine and the plan in lines of text, for every kind of report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qvl_preflight.unknown import Unknown
+
+if TYPE_CHECKING:
+    from qvl_preflight.facts import Facts, Gpu
+    from qvl_preflight.plan import LoadPlan
+
+# What decides a load; the rest of the installed packages is in the JSON.
+_SHOWN = ("torch", "transformers", "accelerate", "optimum", "auto-gptq", "gptqmodel", "bitsandbytes", "peft", "trl", "deepspeed", "flash-attn", "autoawq", "triton", "kernels")
+
+
+def machine_lines(facts: Facts) -> list[tuple[str, str]]:
+    """Label and text of each line; unknown values say why."""
+    lines = [*_gpu_lines(facts), ("torch", _torch(facts)), ("packages", _packages(facts))]
+    if not isinstance(facts.env, Unknown) and "CUDA_VISIBLE_DEVICES" in facts.env:
+        lines.append(("visible", f'CUDA_VISIBLE_DEVICES="{facts.env["CUDA_VISIBLE_DEVICES"]}"'))
+    lines.append(("launch", _launch(facts)))
+    if not isinstance(facts.python, Unknown):
+        lines.append(("python", f"{_text(facts.python.version)} on {_text(facts.python.platform)}"))
+    if not isinstance(facts.host, Unknown):
+        lines.append(("host", f"{_text(facts.host.cpu_count)} CPUs, {_bytes(facts.host.ram_available_bytes)} of {_bytes(facts.host.ram_total_bytes)} RAM free"))
+    return lines
+
+
+def _gpu_lines(facts: Facts) -> list[tuple[str, str]]:
+    if isinstance(facts.gpus, Unknown):
+        return [("GPU", f"unknown: {facts.gpus.reason}")]
+    if not facts.gpus:
+        return [("GPU", "none" if facts.driver is None else "none, although a driver answers")]
+    driver = facts.driver
+    lines = [(f"GPU {gpu.index}", _gpu(gpu)) for gpu in facts.gpus]
+    if driver is not None and not isinstance(driver, Unknown):
+        lines.append(("driver", f"{_text(driver.version)}, CUDA up to {_text(driver.cuda)}"))
+    return lines
+
+
+def _gpu(gpu: Gpu) -> str:
+    capability = "?" if isinstance(gpu.capability, Unknown) else ".".join(map(str, gpu.capability))
+    return f"{_text(gpu.name)}, capability {capability}, {_bytes(gpu.free_bytes)} of {_bytes(gpu.total_bytes)} free"
+
+
+def _torch(facts: Facts) -> str:
+    torch = facts.torch
+    if isinstance(torch, Unknown):
+        return f"build unknown: {torch.reason}"
+    if torch.cuda_build is False:
+        return "built without CUDA" if not isinstance(torch.hip_build, str) else f"built for ROCm {torch.hip_build}"
+    return f"built for CUDA {_text(torch.cuda_build)}"
+
+
+def _packages(facts: Facts) -> str:
+    packages = facts.packages
+    if isinstance(packages, Unknown):
+        return f"unknown: {packages.reason}"
+    shown = [f"{name} {packages[name]}" for name in _SHOWN if isinstance(packages.get(name), str)]
+    return ", ".join(shown) or "none of those that load models"
+
+
+def _launch(facts: Facts) -> str:
+    launch = facts.launch
+    if isinstance(launch, Unknown):
+        return f"unknown: {launch.reason}"
+    if isinstance(launch.world_size, int) and launch.world_size > 1:
+        return f"{_text(launch.launcher)}, rank {_text(launch.rank)} of {launch.world_size}, local rank {_text(launch.local_rank)}"
+    return f"{_text(launch.launcher)}, one process"
+
+
+def plan_line(plan: LoadPlan) -> str:
+    """Where, how, whether it trains: one line."""
+    parts = []
+    if isinstance(plan.devices, Unknown):
+        parts.append(f"placement unknown ({plan.devices.reason})")
+    else:
+        parts.append("on " + ", ".join(plan.devices))
+    if not isinstance(plan.kernel, Unknown) and plan.kernel is not None:
+        parts.append(f"{plan.kernel.name} kernel" if plan.kernel.backend != "bitsandbytes" else plan.kernel.class_name)
+    if not isinstance(plan.dtype, Unknown):
+        parts.append(plan.dtype)
+    if not isinstance(plan.memory, Unknown):
+        parts += [f"{_bytes(size)} of weights on {device}" for device, size in plan.memory.items()]
+    return ", ".join(parts)
+
+
+def _bytes(size: int | Unknown) -> str:
+    if isinstance(size, Unknown):
+        return "?"
+    for unit, width in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= width:
+            return f"{size / width:.1f} {unit}"
+    return f"{size} B"
+
+
+def _text(value: object) -> str:
+    return "?" if isinstance(value, Unknown) else str(value)
