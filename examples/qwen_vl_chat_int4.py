@@ -12,7 +12,16 @@ from qvl_preflight.testing import QWEN_VL, Tensors, qwen_block, write_checkpoint
 HIDDEN, INNER, VOCAB, BLOCKS = 4096, 11008, 151936, 32
 VISION_WIDTH, VISION_INNER, VISION_BLOCKS = 1664, 8192, 48
 SHARDS = 5
-QUANTIZATION = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True, "damp_percent": 0.01, "static_groups": False, "true_sequential": True}
+QUANTIZATION = {
+    "quant_method": "gptq",
+    "bits": 4,
+    "group_size": 128,
+    "desc_act": False,
+    "sym": True,
+    "damp_percent": 0.01,
+    "static_groups": False,
+    "true_sequential": True,
+}
 CONFIG = QWEN_VL | {
     "num_hidden_layers": BLOCKS, "kv_channels": 128, "seq_length": 2048, "no_bias": True, "use_cache": True, "fp16": True, "bf16": False, "fp32": False,
     "use_flash_attn": "auto", "transformers_version": "4.31.0", "quantization_config": QUANTIZATION,

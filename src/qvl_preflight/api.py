@@ -79,7 +79,9 @@ def explain(code: str) -> str:
     return f"# {rule.name} ({rule.code})\n\nSeverity: {rule.severity.value} · Topic: {rule.topic}\n\n{rule.page}"
 
 
-def situation(model: Any, purpose: str | None, loader: Any, peft: Any, trainer: Any, facts: FactsLike, kwargs: Mapping[str, Any]) -> Situation:
+def situation(
+    model: Any, purpose: str | None, loader: Any, peft: Any, trainer: Any, facts: FactsLike, kwargs: Mapping[str, Any]
+) -> Situation:
     """All that a plan is computed from, out of what a person passes. Raises InputError."""
     if not isinstance(model, (str, os.PathLike)):
         raise InputError(f"model is a {type(model).__name__}; expected a folder or a hub id")

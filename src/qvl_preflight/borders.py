@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import pydantic
 
 from qvl_preflight.exceptions import InputError
 
-T = TypeVar("T")
 PYDANTIC_2 = pydantic.VERSION.startswith("2.")
 
 
@@ -19,13 +18,10 @@ def _adapter(kind: Any) -> Any:
     return pydantic.TypeAdapter(kind)
 
 
-def validate(kind: type[T], raw: Any, origin: str) -> T:
+def validate(kind: Any, raw: Any, origin: str) -> Any:
     """``raw`` as an instance of the dataclass ``kind``. Raises InputError with one line for the first field that does not fit."""
     try:
-        if PYDANTIC_2:
-            checked: T = _adapter(kind).validate_python(raw)
-        else:
-            checked = pydantic.parse_obj_as(kind, raw)
+        checked = _adapter(kind).validate_python(raw) if PYDANTIC_2 else pydantic.parse_obj_as(kind, raw)
     except pydantic.ValidationError as error:
         raise InputError(f"{origin}: {_first(error, raw)}") from error
     return checked
@@ -36,10 +32,12 @@ def _first(error: pydantic.ValidationError, raw: Any) -> str:
     path = [part for part in problem["loc"] if part != "__root__"]
     seen, trail = raw, []
     for part in path:
-        inside = isinstance(seen, dict) and part in seen or isinstance(seen, list) and isinstance(part, int) and part < len(seen)
+        inside = (isinstance(seen, dict) and part in seen) or (
+            isinstance(seen, list) and isinstance(part, int) and part < len(seen)
+        )
         if not inside:
             continue  # pydantic 2 puts in the names of the alternatives it tried
-        seen = seen[part]  # type: ignore[index]
+        seen = seen[part]
         trail.append(str(part))
     shown = json.dumps(seen, default=str)
     return f"{'.'.join(trail) or 'the whole'} is {shown[:60]}: {problem['msg']}"

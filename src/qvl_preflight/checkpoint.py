@@ -92,7 +92,9 @@ def read_checkpoint(model: str, env: Mapping[str, str]) -> Checkpoint:
 
 def _cached_snapshot(model: str, env: Mapping[str, str]) -> str:
     """The newest snapshot of ``main`` in the cache (huggingface_hub 0.17 to 1.31, file_download.py: models--org--name/refs, snapshots)."""
-    home = env.get("HF_HOME") or os.path.join(env.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "huggingface")
+    home = env.get("HF_HOME") or os.path.join(
+        env.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "huggingface"
+    )
     cache = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
     repo = os.path.join(cache, "models--" + model.replace("/", "--"))
     if model.count("/") <= 1 and not model.startswith((".", "/", "~")):

@@ -42,7 +42,14 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("model", metavar="M", help="a folder or hub id")
     check.add_argument("--purpose", choices=("inference", "lora", "qlora", "full", "quantize"), help="what the model is loaded for")
     check.add_argument("--class", dest="loader", metavar="C", help="the class that is called, AutoModelForCausalLM say")
-    check.add_argument("--set", dest="pairs", metavar="K=V", action="append", default=[], help="one argument: JSON, torch.float16, GPTQConfig(bits=4), else a string")
+    check.add_argument(
+        "--set",
+        dest="pairs",
+        metavar="K=V",
+        action="append",
+        default=[],
+        help="one argument: JSON, torch.float16, GPTQConfig(bits=4), else a string",
+    )
     check.add_argument("--kwargs", metavar="F", help="the arguments as a JSON file, in plain form")
     check.add_argument("--peft", metavar="F", help="an adapter_config.json")
     check.add_argument("--trainer", metavar="F", help="the trainer's settings as a JSON object; {} for the defaults")
@@ -64,9 +71,17 @@ def _parser() -> argparse.ArgumentParser:
 def _common(parser: argparse.ArgumentParser, run: Any) -> None:
     parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save, in place of this machine")
     parser.add_argument("--json", action="store_true", help="print report/1")
-    parser.add_argument("--select", metavar="R", action="append", default=[], help="only these rules: codes, beginnings of codes, names, topics; commas")
+    parser.add_argument(
+        "--select",
+        metavar="R",
+        action="append",
+        default=[],
+        help="only these rules: codes, beginnings of codes, names, topics; commas",
+    )
     parser.add_argument("--ignore", metavar="R", action="append", default=[], help="not these rules")
-    parser.add_argument("--fail-on", choices=("error", "warning", "note"), default="error", help="exit 1 from this severity on (default: error)")
+    parser.add_argument(
+        "--fail-on", choices=("error", "warning", "note"), default="error", help="exit 1 from this severity on (default: error)"
+    )
     parser.add_argument("--quiet", action="store_true", help="the verdict alone")
     parser.add_argument("--no-color", action="store_true", help="no colour, wherever it goes")
     parser.set_defaults(run=run)
@@ -78,21 +93,23 @@ def _doctor(arguments: argparse.Namespace) -> int:
     facts = api.facts_of(arguments.facts)
     if arguments.save:
         _save(arguments.save, facts.to_dict())
-    selected = {"select": _listed(arguments.select), "ignore": _listed(arguments.ignore)}
-    report = api.check(arguments.model, facts=facts, **selected) if arguments.model else api.doctor(facts=facts, **selected)
-    return _show(report, arguments)
+    select, ignore = _listed(arguments.select), _listed(arguments.ignore)
+    if arguments.model:
+        return _show(api.check(arguments.model, facts=facts, select=select, ignore=ignore), arguments)
+    return _show(api.doctor(facts=facts, select=select, ignore=ignore), arguments)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     from qvl_preflight import api, engine
     from qvl_preflight.cli_values import read_json, read_pairs
+    from qvl_preflight.rule import select_rules
 
     kwargs = (read_json(arguments.kwargs, dict) if arguments.kwargs else {}) | read_pairs(arguments.pairs)
     situation = api.situation(
         arguments.model, arguments.purpose, arguments.loader, read_json(arguments.peft, dict) if arguments.peft else None,
         read_json(arguments.trainer, dict) if arguments.trainer else None, arguments.facts, kwargs,
     )  # fmt: skip
-    rules = api.select_rules(_listed(arguments.select), _listed(arguments.ignore))
+    rules = select_rules(_listed(arguments.select), _listed(arguments.ignore))
     if not arguments.fix:
         return _show(engine.check(situation, rules), arguments)
     fixed = engine.fix(situation, rules, unsafe=arguments.unsafe_fixes)

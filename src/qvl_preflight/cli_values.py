@@ -42,7 +42,9 @@ def _from_python(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
         return {"__class__": node.func.id, **{keyword.arg: _from_python(keyword.value) for keyword in node.keywords if keyword.arg}}
     if isinstance(node, ast.Dict):
-        return {ast.literal_eval(key): _from_python(value) for key, value in zip(node.keys, node.values, strict=True) if key is not None}
+        return {
+            ast.literal_eval(key): _from_python(value) for key, value in zip(node.keys, node.values, strict=True) if key is not None
+        }
     return ast.literal_eval(node)
 
 

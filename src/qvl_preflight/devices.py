@@ -108,7 +108,9 @@ def home(facts: Facts, devices: Devices | Unknown, needed_bytes: int = 0) -> Hom
     free = [gpu.free_bytes if isinstance(gpu.free_bytes, int) else None for gpu in gpus]
     for ordinal, room in enumerate(free):
         if room is None or room >= needed_bytes:
-            return _home(gpus, ordinal, "the only GPU" if len(gpus) == 1 else "the first GPU with room" if needed_bytes else "the first GPU")
+            return _home(
+                gpus, ordinal, "the only GPU" if len(gpus) == 1 else "the first GPU with room" if needed_bytes else "the first GPU"
+            )
     most = max(range(len(gpus)), key=lambda ordinal: free[ordinal] or 0)
     return _home(gpus, most, "the GPU with most free memory")
 

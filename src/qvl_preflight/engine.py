@@ -26,7 +26,9 @@ def check(situation: Situation, rules: Iterable[Rule]) -> Report:
     findings, skipped = _judge(rules, _offer(situation.facts, situation, plan))
     matters = _open_questions(plan)
     skipped = [replace(item, matters=item.code in matters) for item in skipped]
-    skipped += [Skipped(code, name, reason, True) for code, (name, reason) in matters.items() if code not in {item.code for item in skipped}]
+    skipped += [
+        Skipped(code, name, reason, True) for code, (name, reason) in matters.items() if code not in {item.code for item in skipped}
+    ]
     return Report(_ordered(findings, plan), tuple(skipped), situation.facts, plan, situation.request, _notes(situation))
 
 
@@ -53,7 +55,9 @@ def _judge(rules: Iterable[Rule], offer: dict[str, Any]) -> tuple[list[Finding],
     for rule in rules:
         try:
             for finding in rule.judge(*(offer[name] for name in rule.needs)):
-                findings.append(replace(finding, code=rule.code, name=rule.name, topic=rule.topic, severity=finding.severity or rule.severity))
+                findings.append(
+                    replace(finding, code=rule.code, name=rule.name, topic=rule.topic, severity=finding.severity or rule.severity)
+                )
         except Undecided as undecided:
             skipped.append(Skipped(rule.code, rule.name, undecided.reason))
         except Exception as error:  # a rule of ours that breaks must not take the others with it
@@ -70,10 +74,12 @@ STRICT = False  # tests: let a rule's own exception through
 def _ordered(findings: list[Finding], plan: LoadPlan | None) -> tuple[Finding, ...]:
     """Errors first; among equals what is met first comes first."""
     position = {id(raised): index for index, raised in enumerate(plan.raises)} if plan else {}
+
     def key(finding: Finding) -> tuple[int, int, int, str]:
         severity = finding.severity or Severity.NOTE
         met = position.get(id(finding.raises), len(position))
         return severity.rank, met if finding.raises else len(position), _STAGES.get(finding.stage, 0), finding.code
+
     return tuple(sorted(findings, key=key))
 
 
@@ -93,7 +99,9 @@ def _notes(situation: Situation) -> tuple[str, ...]:
     request = situation.request
     if request.purpose_named or request.purpose == "inference":
         return ()
-    return (f"The purpose was taken to be {request.purpose}, from what else was given; name it (purpose=) to have every edit applied.",)
+    return (
+        f"The purpose was taken to be {request.purpose}, from what else was given; name it (purpose=) to have every edit applied.",
+    )
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,9 @@ def fix(situation: Situation, rules: Iterable[Rule], *, unsafe: bool = False) ->
         changes += edits
         situation = replace(situation, request=situation.request.with_edits({change.path: change.after for change in edits}))
         report = check(situation, rules)
-    raise FixDidNotConverge(f"after {ROUNDS} rounds the edits still change: {', '.join(f'{c.code} {c.path}' for c in changes[-4:])}; please report this")
+    raise FixDidNotConverge(
+        f"after {ROUNDS} rounds the edits still change: {', '.join(f'{c.code} {c.path}' for c in changes[-4:])}; please report this"
+    )
 
 
 def _joined(changes: list[Change]) -> tuple[Change, ...]:
@@ -132,7 +142,11 @@ def _joined(changes: list[Change]) -> tuple[Change, ...]:
 
 def _applicable(findings: Iterable[Finding], situation: Situation, unsafe: bool) -> list[Change]:
     """The edits of one round. Where two touch one key, the earlier finding wins."""
-    allowed = {Applicability.SAFE} | ({Applicability.REQUIRED} if situation.request.purpose_named else set()) | ({Applicability.UNSAFE} if unsafe else set())
+    allowed = (
+        {Applicability.SAFE}
+        | ({Applicability.REQUIRED} if situation.request.purpose_named else set())
+        | ({Applicability.UNSAFE} if unsafe else set())
+    )
     taken: set[str] = set()
     out: list[Change] = []
     for finding in findings:
@@ -143,7 +157,11 @@ def _applicable(findings: Iterable[Finding], situation: Situation, unsafe: bool)
         if roots & taken:
             continue
         taken |= roots
-        out += [Change(e.key, e.before, e.after, finding.code, fix_.applicability.value, fix_.title) for e in fix_.edits if e.before != e.after]
+        out += [
+            Change(e.key, e.before, e.after, finding.code, fix_.applicability.value, fix_.title)
+            for e in fix_.edits
+            if e.before != e.after
+        ]
     return out
 
 

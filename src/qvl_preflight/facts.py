@@ -105,7 +105,7 @@ class Facts:
     packages: Mapping[str, str | Literal[False] | Unknown] | Unknown = UNSAID
     packages_complete: bool = True
     torch: Torch | Unknown = UNSAID
-    driver: Driver | None | Unknown = UNSAID
+    driver: Driver | Unknown | None = UNSAID
     gpus: tuple[Gpu, ...] | Unknown = UNSAID
     env: Mapping[str, str] | Unknown = UNSAID
     launch: Launch | Unknown = UNSAID
@@ -132,7 +132,9 @@ class Facts:
             with open(path, encoding="utf-8") as file:
                 raw = json.load(file)
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not readable as JSON facts ({error}); write it with 'qvl-preflight doctor --save'") from error
+            raise InputError(
+                f"{path}: not readable as JSON facts ({error}); write it with 'qvl-preflight doctor --save'"
+            ) from error
         return cls.from_dict(raw, path)
 
 

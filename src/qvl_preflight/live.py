@@ -50,7 +50,9 @@ def to_live(value: Any) -> Any:
         torch = _import("torch", value)
         return getattr(torch, value.name) if isinstance(value, Dtype) else torch.device(value.name)
     if isinstance(value, ConfigObject):
-        return getattr(_import("transformers", value), value.class_name)(**{key: to_live(item) for key, item in value.fields.items()})
+        return getattr(_import("transformers", value), value.class_name)(
+            **{key: to_live(item) for key, item in value.fields.items()}
+        )
     if isinstance(value, LiveObject):
         raise InputError(f"{value} is known by its class alone and cannot be made anew")
     return value
@@ -62,4 +64,6 @@ def _import(name: str, wanted: Any) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"{wanted} has to be made, and {name} cannot be imported here ({error}); pass the call in plain form to get it back in plain form") from error
+        raise InputError(
+            f"{wanted} has to be made, and {name} cannot be imported here ({error}); pass the call in plain form to get it back in plain form"
+        ) from error

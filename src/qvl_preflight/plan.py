@@ -127,11 +127,11 @@ class Situation:
 class Draft:
     """The plan while its stages run; every value is unknown until a stage sets it."""
 
-    quantization: Quantization | None | Unknown = UNPLANNED
+    quantization: Quantization | Unknown | None = UNPLANNED
     dtype: str | Unknown = UNPLANNED
     device_map: Mapping[str, str] | Unknown = UNPLANNED  # module → cuda:0, cpu, disk, meta; "" is the whole model
     devices: tuple[str, ...] | Unknown = UNPLANNED
-    kernel: Kernel | None | Unknown = UNPLANNED
+    kernel: Kernel | Unknown | None = UNPLANNED
     kernel_device: str | Unknown = UNPLANNED  # the device for which the kernel was chosen
     kernel_condition: str | None = None  # what the choice takes for granted
     first_parameter: str | Unknown = UNPLANNED  # where next(model.parameters()) lies: cuda:0, cpu, meta
@@ -154,11 +154,11 @@ class Draft:
 class LoadPlan:
     """What the call will do. Later stages are worked out even where an earlier one stops the load."""
 
-    quantization: Quantization | None | Unknown
+    quantization: Quantization | Unknown | None
     dtype: str | Unknown
     device_map: Mapping[str, str] | Unknown
     devices: tuple[str, ...] | Unknown
-    kernel: Kernel | None | Unknown
+    kernel: Kernel | Unknown | None
     kernel_condition: str | None
     trainable: bool | Unknown
     raises: tuple[WillRaise, ...]

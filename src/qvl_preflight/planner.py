@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from qvl_preflight.plan import Draft, LoadPlan, Situation, Stage, WillRaise
-from qvl_preflight.stack import awq, bitsandbytes, gptq, peft, placement, quantizers, trainer, transformers
+from qvl_preflight.stack import awq, bitsandbytes, gptq, gptq_environment, peft, placement, quantizers, trainer, transformers
 from qvl_preflight.stack.accelerate import units
 from qvl_preflight.unknown import Undecided, Unknown
 
@@ -17,8 +17,8 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.ARGUMENTS, transformers.arguments),
     (Stage.ARGUMENTS, transformers.launch_arguments),
     (Stage.CONFIG, quantizers.merge),
-    (Stage.CONFIG, gptq.settings),
-    (Stage.ENVIRONMENT, gptq.environment),
+    (Stage.CONFIG, gptq_environment.settings),
+    (Stage.ENVIRONMENT, gptq_environment.environment),
     (Stage.ENVIRONMENT, bitsandbytes.environment),
     (Stage.ENVIRONMENT, awq.environment),
     (Stage.DTYPE, transformers.dtype),

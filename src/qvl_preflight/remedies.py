@@ -8,7 +8,7 @@ from qvl_preflight.plan import LoadPlan, Situation
 from qvl_preflight.report import MISSING, Applicability, Edit, Fix
 from qvl_preflight.request import ConfigObject, show
 from qvl_preflight.stack.cuda import available
-from qvl_preflight.stack.gptq import backend_package
+from qvl_preflight.stack.gptq_environment import backend_package
 from qvl_preflight.stack.transformers import zero3
 from qvl_preflight.unknown import Undecided, Unknown, attempt
 
@@ -96,17 +96,23 @@ class Remedies:
         """The releases that make 4-bit GPTQ trainable where no kwarg does."""
         if self.release >= (5,) or self._gptqmodel:
             return Fix.display("Install a stack that trains GPTQ", "pip install 'peft>=0.21' 'gptqmodel>=7.7' 'optimum>=2.3'")
-        return Fix.display("Install an optimum that can switch exllama v2 off, and a peft that knows it", *self._trainable_pins())
+        wanted = self._trainable_pins()
+        return (
+            Fix.display(f"Install {' and '.join(wanted.values())}", f"pip install {' '.join(wanted)}")
+            if wanted
+            else Fix.display("Use a stack that trains GPTQ")
+        )
 
-    def _trainable_pins(self) -> tuple[str, ...]:
-        wanted = []
+    def _trainable_pins(self) -> dict[str, str]:
+        """What to install, and why."""
         optimum = attempt(lambda: self._situation.packages.release("optimum"))
         peft = attempt(lambda: self._situation.packages.release("peft"))
+        wanted = {}
         if isinstance(optimum, Unknown) or optimum is None or optimum < (1, 14):
-            wanted.append("'optimum>=1.14,<1.23'")
+            wanted["'optimum>=1.14,<1.23'"] = "an optimum that can switch exllama v2 off"
         if isinstance(peft, Unknown) or peft is None or not (0, 6, 2) <= peft < (0, 19):
-            wanted.append("'peft>=0.6.2,<0.19'")
-        return (f"pip install {' '.join(wanted)}",) if wanted else ()
+            wanted["'peft>=0.6.2,<0.19'"] = "a peft that knows these layers"
+        return wanted
 
     @property
     def _gptqmodel(self) -> bool:
@@ -127,4 +133,8 @@ class Remedies:
         """For a Trainer that would spread over all GPUs: show one GPU, or start a process for each."""
         devices = self._situation.devices
         count = 2 if isinstance(devices, Unknown) else len(devices.visible)
-        return Fix.display("Show one GPU to the process, or start one process per GPU", "CUDA_VISIBLE_DEVICES=0 python train.py", f"torchrun --nproc_per_node {count} train.py")
+        return Fix.display(
+            "Show one GPU to the process, or start one process per GPU",
+            "CUDA_VISIBLE_DEVICES=0 python train.py",
+            f"torchrun --nproc_per_node {count} train.py",
+        )

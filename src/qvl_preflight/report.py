@@ -172,8 +172,25 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def fixed_to_dict(fixed: Fixed) -> dict[str, Any]:
     """The JSON of ``check --fix``: report/1 of the call as written, with the corrected kwargs and what is left."""
-    changes = [{"path": c.path, "before": json_value(c.before), "after": json_value(c.after), "code": c.code, "applicability": c.applicability, "reason": c.reason} for c in fixed.changes]
-    return {**fixed.before.to_dict(), "fixed": {"kwargs": json_value(fixed.situation.request.kwargs), "changes": changes, "remaining": fixed.after.to_dict()["findings"]}}
+    changes = [
+        {
+            "path": c.path,
+            "before": json_value(c.before),
+            "after": json_value(c.after),
+            "code": c.code,
+            "applicability": c.applicability,
+            "reason": c.reason,
+        }
+        for c in fixed.changes
+    ]
+    return {
+        **fixed.before.to_dict(),
+        "fixed": {
+            "kwargs": json_value(fixed.situation.request.kwargs),
+            "changes": changes,
+            "remaining": fixed.after.to_dict()["findings"],
+        },
+    }
 
 
 def json_value(value: Any) -> Any:

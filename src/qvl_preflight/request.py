@@ -97,7 +97,9 @@ class Request:
     def asks_for_cpu(self) -> bool:
         """Does the person say, in so many words, that the whole model belongs on the CPU?"""
         given = self.device_map
-        return device_name(given) == "cpu" or (isinstance(given, Mapping) and bool(given) and {device_name(d) for d in given.values()} == {"cpu"})
+        return device_name(given) == "cpu" or (
+            isinstance(given, Mapping) and bool(given) and {device_name(d) for d in given.values()} == {"cpu"}
+        )
 
     def with_edits(self, edits: Mapping[str, Any]) -> Request:
         """The call with values set or removed (MISSING), by dotted path. Nothing is mutated."""
@@ -154,7 +156,9 @@ def to_record(value: Any) -> Any:
         if kind.__name__ == "device":
             return TorchDevice(str(value))
     if kind.__name__.endswith("Config") and hasattr(value, "to_dict"):
-        return ConfigObject(kind.__name__, {key.lstrip("_"): to_record(item) for key, item in vars(value).items() if key != "quant_method"})
+        return ConfigObject(
+            kind.__name__, {key.lstrip("_"): to_record(item) for key, item in vars(value).items() if key != "quant_method"}
+        )
     return LiveObject(kind.__name__)
 
 
@@ -193,8 +197,12 @@ def to_plain(value: Any) -> Any:
 def is_plain_form(value: Any) -> bool:
     """Does a value, as a person passed it, hold an object in plain form?"""
     if isinstance(value, Mapping):
-        return bool({"__class__", "__dtype__", "__device__", "__object__"} & value.keys()) or any(map(is_plain_form, value.values()))
-    return isinstance(value, (ConfigObject, Dtype, TorchDevice)) or (isinstance(value, (list, tuple)) and any(map(is_plain_form, value)))
+        return bool({"__class__", "__dtype__", "__device__", "__object__"} & value.keys()) or any(
+            map(is_plain_form, value.values())
+        )
+    return isinstance(value, (ConfigObject, Dtype, TorchDevice)) or (
+        isinstance(value, (list, tuple)) and any(map(is_plain_form, value))
+    )
 
 
 def show(value: Any) -> str:

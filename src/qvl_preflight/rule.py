@@ -53,7 +53,14 @@ class Rule:
 
     def to_dict(self) -> dict[str, object]:
         """The entry of ``rules --json``."""
-        return {"code": self.code, "name": self.name, "topic": self.topic, "severity": self.severity.value, "summary": self.summary, "fixable": self.fixable}
+        return {
+            "code": self.code,
+            "name": self.name,
+            "topic": self.topic,
+            "severity": self.severity.value,
+            "summary": self.summary,
+            "fixable": self.fixable,
+        }
 
     @property
     def fixable(self) -> bool:
@@ -69,7 +76,9 @@ class Rule:
 _REGISTRY: dict[str, Rule] = {}
 
 
-def rule(code: str, severity: Severity, *, topic: str, symptoms: tuple[str, ...] = (), environment: bool = False) -> Callable[[Judge], Judge]:
+def rule(
+    code: str, severity: Severity, *, topic: str, symptoms: tuple[str, ...] = (), environment: bool = False
+) -> Callable[[Judge], Judge]:
     """Register a judge under a code. ``symptoms``: patterns of error text that betray the rule.
 
     ``environment``: the rule also judges the machine alone; its plan is None then.
@@ -109,9 +118,12 @@ def select_rules(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tupl
     return tuple(entry for entry in every if (not select or entry.matches(select)) and not entry.matches(ignore))
 
 
-def as_planned(plan: LoadPlan, code: str, remedy: Callable[[WillRaise], Fix | None] | None = None) -> Iterator[Finding]:
-    """The findings of a rule whose conditions the plan has worked out: one for each exception that carries its code."""
+def as_planned(plan: LoadPlan, code: str, remedy: Fix | Callable[[WillRaise], Fix | None] | None = None) -> Iterator[Finding]:
+    """The findings of a rule whose conditions the plan has worked out: one for each exception that carries its code.
+
+    ``remedy``: the fix, or what works it out for one exception.
+    """
     for raised in plan.raised(code):
         depends = f" (if {raised.condition})" if raised.condition else ""
         severity = None if raised.certain else Severity.WARNING
-        yield Finding(raised.why + depends, raised.stage.reported, raised, remedy(raised) if remedy else None, severity)
+        yield Finding(raised.why + depends, raised.stage.reported, raised, remedy(raised) if callable(remedy) else remedy, severity)

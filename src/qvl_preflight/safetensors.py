@@ -40,7 +40,9 @@ def read_header(path: str) -> Header:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > MAX_HEADER_BYTES or length > size - 8:
-                raise InputError(f"{path}: not a safetensors file, or cut off: a header of {length} bytes in a file of {size}; download it again")
+                raise InputError(
+                    f"{path}: not a safetensors file, or cut off: a header of {length} bytes in a file of {size}; download it again"
+                )
             raw = json.loads(file.read(length))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -60,5 +62,7 @@ def _tensors(raw: Any, path: str) -> tuple[tuple[Tensor, ...], int]:
             tensors.append(Tensor(name, entry["dtype"], tuple(map(int, entry["shape"])), stop - start))
             end = max(end, stop)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: a tensor of the safetensors header lacks dtype, shape or data_offsets; download it again") from error
+        raise InputError(
+            f"{path}: a tensor of the safetensors header lacks dtype, shape or data_offsets; download it again"
+        ) from error
     return tuple(tensors), end

@@ -12,7 +12,12 @@ def facts_schema() -> dict[str, Any]:
     from qvl_preflight.borders import schema
 
     made = _with_nulls(schema(facts.Facts))
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": facts.SCHEMA, "description": "Null, or a missing key, is unknown.", **{k: v for k, v in made.items() if k != "title"}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": facts.SCHEMA,
+        "description": "Null, or a missing key, is unknown.",
+        **{k: v for k, v in made.items() if k != "title"},
+    }
 
 
 def _with_nulls(value: Any) -> Any:
@@ -31,7 +36,14 @@ _OPTIONAL_TEXT = {"type": ["string", "null"]}
 def report_schema() -> dict[str, Any]:
     """The schema of report/1."""
     edit = _object({"key": _TEXT, "before": {}, "after": {}})
-    fix = _object({"title": _TEXT, "applicability": {"enum": [item.value for item in report.Applicability]}, "edits": _list(edit), "commands": _list(_TEXT)})
+    fix = _object(
+        {
+            "title": _TEXT,
+            "applicability": {"enum": [item.value for item in report.Applicability]},
+            "edits": _list(edit),
+            "commands": _list(_TEXT),
+        }
+    )
     finding = _object({
         "code": {"type": "string", "pattern": r"^QVL\d{3}$"}, "name": _TEXT, "topic": _TEXT, "severity": {"enum": [item.value for item in report.Severity]},
         "message": _TEXT, "stage": {"enum": ["import", "load", "forward", "train"]},

@@ -1,8 +1,8 @@
 """For tests of scripts and rules: machines by name, stacks by name, and checkpoints with true headers and empty bodies.
 
-    facts = machine("a100", stack="legacy")
-    folder = checkpoint("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", tmp_path)
-    report = qvl_preflight.check(folder, facts=facts, device_map="auto")
+facts = machine("a100", stack="legacy")
+folder = checkpoint("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", tmp_path)
+report = qvl_preflight.check(folder, facts=facts, device_map="auto")
 """
 
 from __future__ import annotations
@@ -17,10 +17,35 @@ from typing import Any
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import SCHEMA, Facts
 
-_A100 = {"index": 0, "uuid": "GPU-00000000-0000-0000-0000-00000000a100", "name": "NVIDIA A100-SXM4-80GB", "capability": [8, 0], "total_bytes": 85899345920, "free_bytes": 84987740160, "mig": False}
-_H100 = {"index": 0, "uuid": "GPU-00000000-0000-0000-0000-00000000f100", "name": "NVIDIA H100 80GB HBM3", "capability": [9, 0], "total_bytes": 85017493504, "free_bytes": 84400000000, "mig": False}
+_A100 = {
+    "index": 0,
+    "uuid": "GPU-00000000-0000-0000-0000-00000000a100",
+    "name": "NVIDIA A100-SXM4-80GB",
+    "capability": [8, 0],
+    "total_bytes": 85899345920,
+    "free_bytes": 84987740160,
+    "mig": False,
+}
+_H100 = {
+    "index": 0,
+    "uuid": "GPU-00000000-0000-0000-0000-00000000f100",
+    "name": "NVIDIA H100 80GB HBM3",
+    "capability": [9, 0],
+    "total_bytes": 85017493504,
+    "free_bytes": 84400000000,
+    "mig": False,
+}
 _TWO = [_A100, {**_A100, "index": 1, "uuid": "GPU-00000000-0000-0000-0000-00000001a100"}]
-_ALONE = {"launcher": "python", "world_size": 1, "rank": 0, "local_rank": 0, "local_world_size": 1, "notebook": False, "deepspeed_zero": False, "fsdp": False}
+_ALONE = {
+    "launcher": "python",
+    "world_size": 1,
+    "rank": 0,
+    "local_rank": 0,
+    "local_world_size": 1,
+    "notebook": False,
+    "deepspeed_zero": False,
+    "fsdp": False,
+}
 _RANK_1 = {**_ALONE, "launcher": "torchrun", "world_size": 2, "rank": 1, "local_rank": 1, "local_world_size": 2}
 _TOOLS = {"nvcc": "13.0", "cxx": True, "ninja": True, "network": True, "cutlass": False}
 _BASE: dict[str, Any] = {
@@ -36,18 +61,51 @@ HARDWARE: Mapping[str, dict[str, Any]] = {
     "no-gpu": {"gpus": [], "driver": None, "build": {**_TOOLS, "nvcc": False}},
     "hidden": {"env": {"CUDA_VISIBLE_DEVICES": "1"}},
     "repeated": {"env": {"CUDA_VISIBLE_DEVICES": "0,0"}},
-    "rank-1-of-2": {"gpus": _TWO, "launch": _RANK_1, "env": {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}},
+    "rank-1-of-2": {
+        "gpus": _TWO,
+        "launch": _RANK_1,
+        "env": {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
+    },
     "zero3": {"gpus": _TWO, "launch": {**_RANK_1, "launcher": "deepspeed", "deepspeed_zero": 3}},
     "a100-cpu-torch": {"torch": {"cuda_build": False, "hip_build": False}},
     "a100-old-driver": {"driver": {"version": "470.57.02", "cuda": "11.4"}},
 }
 
-_TODAY = {"torch": "2.14.1", "transformers": "5.23.0", "accelerate": "1.15.0", "optimum": "2.3.0", "gptqmodel": "7.7.0", "peft": "0.21.2", "triton": "3.8.0"}
-_LEGACY = {"torch": "2.2.2", "transformers": "4.37.2", "accelerate": "0.26.1", "optimum": "1.16.2", "auto-gptq": "0.7.1", "peft": "0.8.2", "triton": "2.2.0"}
-_SEED = {"torch": "2.1.2", "transformers": "4.32.0", "accelerate": "0.23.0", "optimum": "1.13.2", "auto-gptq": "0.7.1", "peft": "0.8.2", "triton": "2.1.0"}
+_TODAY = {
+    "torch": "2.14.1",
+    "transformers": "5.23.0",
+    "accelerate": "1.15.0",
+    "optimum": "2.3.0",
+    "gptqmodel": "7.7.0",
+    "peft": "0.21.2",
+    "triton": "3.8.0",
+}
+_LEGACY = {
+    "torch": "2.2.2",
+    "transformers": "4.37.2",
+    "accelerate": "0.26.1",
+    "optimum": "1.16.2",
+    "auto-gptq": "0.7.1",
+    "peft": "0.8.2",
+    "triton": "2.2.0",
+}
+_SEED = {
+    "torch": "2.1.2",
+    "transformers": "4.32.0",
+    "accelerate": "0.23.0",
+    "optimum": "1.13.2",
+    "auto-gptq": "0.7.1",
+    "peft": "0.8.2",
+    "triton": "2.1.0",
+}
 _KERNELS = {"exllama_kernels": True, "exllamav2_kernels": True, "autogptq_cuda_64": False, "autogptq_cuda_256": False}
 _NEW: dict[str, Any] = {"python": "3.12.3", "cuda": "13.0", "driver": {"version": "580.95.05", "cuda": "13.0"}, "extensions": {}}
-_OLD: dict[str, Any] = {"python": "3.10.13", "cuda": "12.1", "driver": {"version": "535.104.05", "cuda": "12.2"}, "extensions": _KERNELS}
+_OLD: dict[str, Any] = {
+    "python": "3.10.13",
+    "cuda": "12.1",
+    "driver": {"version": "535.104.05", "cuda": "12.2"},
+    "extensions": _KERNELS,
+}
 
 STACKS: Mapping[str, dict[str, Any]] = {
     "today": {**_NEW, "packages": _TODAY},
@@ -64,7 +122,9 @@ STACKS: Mapping[str, dict[str, Any]] = {
 def machine(hardware: str = "a100", stack: str = "today", **sections: Any) -> Facts:
     """The facts of a named machine with a named stack; ``sections`` replace whole sections of the JSON. Raises InputError."""
     if hardware not in HARDWARE or stack not in STACKS:
-        raise InputError(f"no machine {hardware!r} with the stack {stack!r}; there are {', '.join(HARDWARE)} and {', '.join(STACKS)}")
+        raise InputError(
+            f"no machine {hardware!r} with the stack {stack!r}; there are {', '.join(HARDWARE)} and {', '.join(STACKS)}"
+        )
     installed = STACKS[stack]
     raw = {
         **copy.deepcopy(_BASE),
@@ -108,7 +168,7 @@ def write_checkpoint(folder: str, config: Mapping[str, Any], shards: list[Tensor
         json.dump(config, file, indent=1)
     if len(shards) == 1:
         return write_safetensors(os.path.join(folder, "model.safetensors"), shards[0])
-    total, weight_map = 0, {}
+    total, weight_map = 0, dict[str, str]()
     for number, tensors in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         total += write_safetensors(os.path.join(folder, name), tensors)
@@ -118,7 +178,9 @@ def write_checkpoint(folder: str, config: Mapping[str, Any], shards: list[Tensor
     return total
 
 
-def gptq_linear(name: str, out_features: int, in_features: int, *, bits: int = 4, group_size: int = 128, bias: bool = False) -> Tensors:
+def gptq_linear(
+    name: str, out_features: int, in_features: int, *, bits: int = 4, group_size: int = 128, bias: bool = False
+) -> Tensors:
     """The tensors of one GPTQ layer as AutoGPTQ writes them: packed along the inputs, zeros packed along the outputs."""
     groups = 1 if group_size == -1 else in_features // group_size
     packed = 32 // bits
@@ -144,7 +206,15 @@ def checkpoint(name: str, root: str | os.PathLike[str], *, layers: int = 2) -> s
         if name.startswith("broken"):
             os.rename(os.path.join(folder, "model.safetensors"), os.path.join(folder, "model-00001-of-00002.safetensors"))
             with open(os.path.join(folder, "model.safetensors.index.json"), "w", encoding="utf-8") as file:
-                json.dump({"weight_map": {**dict.fromkeys(tensors, "model-00001-of-00002.safetensors"), "lm_head.bias": "model-00002-of-00002.safetensors"}}, file)
+                json.dump(
+                    {
+                        "weight_map": {
+                            **dict.fromkeys(tensors, "model-00001-of-00002.safetensors"),
+                            "lm_head.bias": "model-00002-of-00002.safetensors",
+                        }
+                    },
+                    file,
+                )
     elif name == "Qwen/Qwen2-7B-Instruct-GPTQ-Int4":
         config = _QWEN2 | {"num_hidden_layers": layers, "torch_dtype": "float16", "quantization_config": quantized}
         write_checkpoint(folder, config, [_qwen2(layers, quantized=True)])
@@ -192,6 +262,12 @@ def _qwen_text(layers: int) -> Tensors:
 def qwen_block(prefix: str, hidden: int, inner: int) -> Tensors:
     """One block of Qwen's text tower in GPTQ form."""
     tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for name, out, inp in (("attn.c_attn", 3 * hidden, hidden), ("attn.c_proj", hidden, hidden), ("mlp.w1", inner, hidden), ("mlp.w2", inner, hidden), ("mlp.c_proj", hidden, inner)):
+    for name, out, inp in (
+        ("attn.c_attn", 3 * hidden, hidden),
+        ("attn.c_proj", hidden, hidden),
+        ("mlp.w1", inner, hidden),
+        ("mlp.w2", inner, hidden),
+        ("mlp.c_proj", hidden, inner),
+    ):
         tensors |= gptq_linear(prefix + name, out, inp, bias=True)
     return tensors | {f"{prefix}{norm}.weight": ("F16", (hidden,)) for norm in ("ln_1", "ln_2")}

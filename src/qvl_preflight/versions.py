@@ -19,8 +19,8 @@ class Evidence(Enum):
     """How a piece of version knowledge was established. What was only read in source makes a warning at most."""
 
     RECORDED = "recorded"  # seen on a GPU, kept as a recording
-    RUN = "run"            # seen on a real stack without a GPU
-    SOURCE = "source"      # read in the package's source
+    RUN = "run"  # seen on a real stack without a GPU
+    SOURCE = "source"  # read in the package's source
 
 
 @lru_cache(maxsize=512)

@@ -11,7 +11,18 @@ from typing import Any, Literal
 from qvl_preflight.facts import Build, Host, Python
 from qvl_preflight.unknown import Unknown
 
-_CPU_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "sve")  # those that kernels ask for
+_CPU_FLAGS = (
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_vnni",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "sve",
+)  # those that kernels ask for
 
 
 def probe() -> dict[str, Any]:
@@ -34,7 +45,9 @@ def _host() -> Host:
     total, available = _ram()
     disk = os.statvfs(os.getcwd()) if hasattr(os, "statvfs") else None
     return Host(
-        cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or Unknown("the system does not say"),
+        cpu_count=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or Unknown("the system does not say"),
         ram_total_bytes=total,
         ram_available_bytes=available,
         disk_free_bytes=disk.f_bavail * disk.f_frsize if disk else Unknown("not asked on this system"),
@@ -71,12 +84,18 @@ def _cpu_flags() -> tuple[str, ...] | Unknown:
 
 def probe_build() -> dict[str, Any]:
     """``build``: compilers by presence; the network is not tried."""
-    return {"build": Build(_nvcc(), any(map(which, ("c++", "g++", "clang++", "cl.exe"))), bool(which("ninja")), Unknown("not tried"), _cutlass())}
+    return {
+        "build": Build(
+            _nvcc(), any(map(which, ("c++", "g++", "clang++", "cl.exe"))), bool(which("ninja")), Unknown("not tried"), _cutlass()
+        )
+    }
 
 
 def _cutlass() -> bool:
     """The CUTLASS sources where gptqmodel 7.7.0 looks before it fetches them (utils/machete.py:330)."""
-    cache = os.path.expanduser(os.environ.get("GPTQMODEL_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "gptqmodel"))
+    cache = os.path.expanduser(
+        os.environ.get("GPTQMODEL_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "gptqmodel")
+    )
     try:
         return any(name.startswith("4.7.1-") for name in os.listdir(os.path.join(cache, "cutlass")))
     except OSError:

@@ -70,7 +70,9 @@ def _load() -> Any:
 
 def _without_library() -> dict[str, Any]:
     if os.path.exists("/proc/driver/nvidia/version"):
-        reason = Unknown("a kernel driver is loaded, but libnvidia-ml.so.1 is not to be found (a container without the driver's libraries?)")
+        reason = Unknown(
+            "a kernel driver is loaded, but libnvidia-ml.so.1 is not to be found (a container without the driver's libraries?)"
+        )
         return {"driver": reason, "gpus": reason}
     return {"driver": None, "gpus": ()}
 

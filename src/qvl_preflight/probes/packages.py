@@ -14,8 +14,6 @@ from typing import Any, Literal
 from qvl_preflight.facts import Torch
 from qvl_preflight.unknown import Unknown
 
-_TORCH_LINE = re.compile(r"^(cuda|hip)\s*(?::[^=]*)?=\s*(None|['\"]([^'\"]*)['\"])", re.MULTILINE)
-
 
 def probe() -> dict[str, Any]:
     """``packages``: what sys.path offers, the first folder winning as it does for imports."""
@@ -60,9 +58,15 @@ def probe_torch() -> dict[str, Any]:
     if path is None:
         return {"torch": Unknown("torch is not installed")}
     with open(path, encoding="utf-8") as file:
-        build = {name: text if literal != "None" else False for name, literal, text in _TORCH_LINE.findall(file.read())}
-    unread = Unknown("torch/version.py does not say")
-    return {"torch": Torch(build.get("cuda", unread), build.get("hip", unread), current_device=_current_device())}
+        text = file.read()
+    return {"torch": Torch(_build(text, "cuda"), _build(text, "hip"), current_device=_current_device())}
+
+
+def _build(text: str, name: str) -> str | Literal[False] | Unknown:
+    found = re.search(rf"^{name}\s*(?::[^=]*)?=\s*(None|['\"]([^'\"]*)['\"])", text, re.MULTILINE)
+    if found is None:
+        return Unknown("torch/version.py does not say")
+    return found.group(2) or False
 
 
 def _current_device() -> int | Unknown:

@@ -11,7 +11,22 @@ if TYPE_CHECKING:
     from qvl_preflight.plan import LoadPlan
 
 # What decides a load; the rest of the installed packages is in the JSON.
-_SHOWN = ("torch", "transformers", "accelerate", "optimum", "auto-gptq", "gptqmodel", "bitsandbytes", "peft", "trl", "deepspeed", "flash-attn", "autoawq", "triton", "kernels")
+_SHOWN = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "optimum",
+    "auto-gptq",
+    "gptqmodel",
+    "bitsandbytes",
+    "peft",
+    "trl",
+    "deepspeed",
+    "flash-attn",
+    "autoawq",
+    "triton",
+    "kernels",
+)
 
 
 def machine_lines(facts: Facts) -> list[tuple[str, str]]:
@@ -23,7 +38,12 @@ def machine_lines(facts: Facts) -> list[tuple[str, str]]:
     if not isinstance(facts.python, Unknown):
         lines.append(("python", f"{_text(facts.python.version)} on {_text(facts.python.platform)}"))
     if not isinstance(facts.host, Unknown):
-        lines.append(("host", f"{_text(facts.host.cpu_count)} CPUs, {_bytes(facts.host.ram_available_bytes)} of {_bytes(facts.host.ram_total_bytes)} RAM free"))
+        lines.append(
+            (
+                "host",
+                f"{_text(facts.host.cpu_count)} CPUs, {_bytes(facts.host.ram_available_bytes)} of {_bytes(facts.host.ram_total_bytes)} RAM free",
+            )
+        )
     return lines
 
 

@@ -26,7 +26,12 @@ _MEANING = {
     "incomplete": "nothing was found, but not everything could be checked",
     "ok": "nothing stands in its way",
 }
-_STAGE = {"import": "Before anything is read it will raise", "load": "The load will raise", "forward": "The first forward will raise", "train": "Training will raise"}
+_STAGE = {
+    "import": "Before anything is read it will raise",
+    "load": "The load will raise",
+    "forward": "The first forward will raise",
+    "train": "Training will raise",
+}
 _STYLE = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
@@ -60,21 +65,35 @@ def print_fixed(fixed: Fixed, stream: TextIO, *, color: bool | None = None) -> N
         console.print("\nWhy", style="bold")
         _grid(console, rows)
     left = fixed.after.findings
-    console.print(f"\n{'What is left' if left else 'The corrected call is clean'}: {_MEANING[fixed.after.verdict]}", style="bold", highlight=False)
+    console.print(
+        f"\n{'What is left' if left else 'The corrected call is clean'}: {_MEANING[fixed.after.verdict]}",
+        style="bold",
+        highlight=False,
+    )
     for number, finding in enumerate(left, 1):
         _finding(console, number, finding)
 
 
 def _console(stream: TextIO, color: bool | None) -> Console:
     width = None if stream.isatty() else int(os.environ.get("COLUMNS", "80"))
-    return Console(file=stream, no_color=color is False or None, force_terminal=True if color else None, width=width, highlight=False, emoji=False, markup=False)
+    return Console(
+        file=stream,
+        no_color=color is False or None,
+        force_terminal=True if color else None,
+        width=width,
+        highlight=False,
+        emoji=False,
+        markup=False,
+    )
 
 
 def _head(console: Console, report: Report) -> None:
     request = report.request
     subject = f"{request.model} for {request.purpose}" if request else "this environment"
     word, style = _VERDICTS[report.verdict]
-    meaning = _MEANING[report.verdict] if request else ("nothing was found" if report.verdict in ("ok", "incomplete") else "see below")
+    meaning = (
+        _MEANING[report.verdict] if request else ("nothing was found" if report.verdict in ("ok", "incomplete") else "see below")
+    )
     console.print(Text.assemble((word, style), f"  {subject}: {meaning}"))
     if report.plan is not None and report.plan.stops_at is None:
         console.print(Text(f"Plan  {plan_line(report.plan)}"))

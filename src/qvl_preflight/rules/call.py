@@ -16,7 +16,12 @@ _DTYPE_WORDS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "half"
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
-@rule("QVL901", Severity.ERROR, topic="offline-missing-file", symptoms=(r"SafetensorError.*(HeaderTooLarge|InvalidHeader|MetadataIncompleteBuffer)",))
+@rule(
+    "QVL901",
+    Severity.ERROR,
+    topic="offline-missing-file",
+    symptoms=(r"SafetensorError.*(HeaderTooLarge|InvalidHeader|MetadataIncompleteBuffer)",),
+)
 def incomplete_checkpoint(checkpoint: Checkpoint) -> Iterator[Finding]:
     """
     A shard of the checkpoint is missing or cut off.
@@ -40,12 +45,24 @@ def incomplete_checkpoint(checkpoint: Checkpoint) -> Iterator[Finding]:
     weights = need(checkpoint.weights)
     fix = Fix.display("Download the checkpoint again; complete files are kept", f"hf download {checkpoint.path}")
     if weights.missing_shards:
-        yield Finding(f"{len(weights.missing_shards)} of the shards that the index names are not there, {weights.missing_shards[0]} first", fix=fix)
+        yield Finding(
+            f"{len(weights.missing_shards)} of the shards that the index names are not there, {weights.missing_shards[0]} first",
+            fix=fix,
+        )
     for name, lacking in (weights.short_shards or {}).items():
         yield Finding(f"{name} is cut off: {lacking:,} bytes are missing", fix=fix)
 
 
-@rule("QVL902", Severity.ERROR, topic="version-skew", symptoms=(r"`torch_dtype` can be either", r"module 'torch' has no attribute '(bf16|fp16|fp32)'", r"'str' object has no attribute 'is_floating_point'"))
+@rule(
+    "QVL902",
+    Severity.ERROR,
+    topic="version-skew",
+    symptoms=(
+        r"`torch_dtype` can be either",
+        r"module 'torch' has no attribute '(bf16|fp16|fp32)'",
+        r"'str' object has no attribute 'is_floating_point'",
+    ),
+)
 def invalid_dtype(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterator[Finding]:
     """
     The dtype is spelt as this release does not read it.
@@ -78,7 +95,12 @@ def invalid_dtype(plan: LoadPlan, request: Request, remedies: Remedies) -> Itera
     yield from as_planned(plan, "QVL902", remedy)
 
 
-@rule("QVL903", Severity.ERROR, topic="version-skew", symptoms=(r"__init__\(\) got an unexpected keyword argument '(load_in_4bit|load_in_8bit|use_flash_attention_2|dtype)'",))
+@rule(
+    "QVL903",
+    Severity.ERROR,
+    topic="version-skew",
+    symptoms=(r"__init__\(\) got an unexpected keyword argument '(load_in_4bit|load_in_8bit|use_flash_attention_2|dtype)'",),
+)
 def argument_not_read(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     """
     An argument that this release does not read reaches the model's constructor.
@@ -109,16 +131,30 @@ def _respelt(request: Request, key: str) -> Fix | None:
         if not value or request.kwargs.get("quantization_config") is not None:
             return Fix(f"Drop {key}", Applicability.SAFE, (drop,))
         config = ConfigObject("BitsAndBytesConfig", {key: True})
-        return Fix(f"Say it in a BitsAndBytesConfig: {config}", Applicability.SAFE, (drop, Edit("quantization_config", MISSING, config)))
+        return Fix(
+            f"Say it in a BitsAndBytesConfig: {config}", Applicability.SAFE, (drop, Edit("quantization_config", MISSING, config))
+        )
     if key == "use_flash_attention_2":
         set_ = (Edit("attn_implementation", MISSING, "flash_attention_2"),) if value else ()
         return Fix('Say attn_implementation="flash_attention_2"', Applicability.SAFE, (drop, *set_))
     if key == "dtype":
-        return Fix("Call it torch_dtype, as this release does", Applicability.SAFE, (drop, Edit("torch_dtype", request.get("torch_dtype"), value)))
+        return Fix(
+            "Call it torch_dtype, as this release does",
+            Applicability.SAFE,
+            (drop, Edit("torch_dtype", request.get("torch_dtype"), value)),
+        )
     return None
 
 
-@rule("QVL904", Severity.ERROR, topic="flash-attn-missing", symptoms=(r"FlashAttention[23] has been toggled on, but it cannot be used due to the following error: the package", r"`kernels` is either not installed"))
+@rule(
+    "QVL904",
+    Severity.ERROR,
+    topic="flash-attn-missing",
+    symptoms=(
+        r"FlashAttention[23] has been toggled on, but it cannot be used due to the following error: the package",
+        r"`kernels` is either not installed",
+    ),
+)
 def attention_package_missing(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     """
     The attention implementation that is asked for is not installed.
@@ -139,4 +175,8 @@ def attention_package_missing(plan: LoadPlan, remedies: Remedies) -> Iterator[Fi
     ## Fix safety
     Required: PyTorch's own attention computes the same, more slowly for long inputs, with differences in the last digits.
     """
-    yield from as_planned(plan, "QVL904", lambda raised: remedies.edit("Use PyTorch's own attention", Applicability.REQUIRED, attn_implementation="sdpa"))
+    yield from as_planned(
+        plan,
+        "QVL904",
+        remedies.edit("Use PyTorch's own attention", Applicability.REQUIRED, attn_implementation="sdpa"),
+    )

@@ -40,14 +40,22 @@ def no_gpu(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Fi
     ## Fix safety
     Shown, not applied: only you know whether the CPU will do, or whether this is the wrong machine.
     """
-    remedy = Fix.display("Give the process a GPU, or pass device_map=\"cpu\"", "docker run --gpus all …", "nvidia-smi")
+    remedy = Fix.display('Give the process a GPU, or pass device_map="cpu"', "docker run --gpus all …", "nvidia-smi")
     if plan is not None:
-        yield from as_planned(plan, "QVL101", lambda raised: remedy)
+        yield from as_planned(plan, "QVL101", remedy)
     elif _reason(facts, devices, "no-gpu"):
-        yield Finding("this machine has no NVIDIA GPU, or no driver for it: models run on the CPU", "import", severity=Severity.NOTE)
+        yield Finding(
+            "this machine has no NVIDIA GPU, or no driver for it: models run on the CPU", "import", severity=Severity.NOTE
+        )
 
 
-@rule("QVL102", Severity.ERROR, topic="torch-cpu-build", symptoms=(r"Torch not compiled with CUDA enabled", r"Cannot access accelerator device when none is available"), environment=True)
+@rule(
+    "QVL102",
+    Severity.ERROR,
+    topic="torch-cpu-build",
+    symptoms=(r"Torch not compiled with CUDA enabled", r"Cannot access accelerator device when none is available"),
+    environment=True,
+)
 def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     The installed torch is built without CUDA, and a GPU is asked for.
@@ -70,12 +78,14 @@ def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None) ->
     """
     remedy = Fix.display("Install a torch that is built with CUDA", "pip install --force-reinstall torch")
     if plan is not None:
-        yield from as_planned(plan, "QVL102", lambda raised: remedy)
+        yield from as_planned(plan, "QVL102", remedy)
     elif (refusal := _reason(facts, devices, "cpu-build")) and need(devices).physical:
         yield Finding(f"{refusal.why}: this machine's GPUs stay idle", "import", fix=remedy, severity=Severity.WARNING)
 
 
-@rule("QVL103", Severity.ERROR, topic="driver-too-old", symptoms=(r"The NVIDIA driver on your system is too old",), environment=True)
+@rule(
+    "QVL103", Severity.ERROR, topic="driver-too-old", symptoms=(r"The NVIDIA driver on your system is too old",), environment=True
+)
 def driver_too_old(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     The driver is older than the CUDA that torch is built for.
@@ -98,7 +108,7 @@ def driver_too_old(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Ite
     """
     remedy = Fix.display("Update the driver, or install a torch built for the driver's CUDA", "nvidia-smi")
     if plan is not None:
-        yield from as_planned(plan, "QVL103", lambda raised: remedy)
+        yield from as_planned(plan, "QVL103", remedy)
     elif refusal := _reason(facts, devices, "driver-too-old"):
         yield Finding(refusal.why, "import", fix=remedy, severity=Severity.WARNING)
 
@@ -124,4 +134,12 @@ def gptq_needs_cuda(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: no argument helps. Newer stacks run GPTQ on the CPU.
     """
-    yield from as_planned(plan, "QVL104", lambda raised: Fix.display("Make a GPU visible, or use a stack that runs GPTQ on the CPU", "nvidia-smi", "pip install 'transformers==4.37.2' 'optimum>=1.16,<1.23' 'auto-gptq==0.7.1' 'peft>=0.6.2,<0.19'"))
+    yield from as_planned(
+        plan,
+        "QVL104",
+        Fix.display(
+            "Make a GPU visible, or use a stack that runs GPTQ on the CPU",
+            "nvidia-smi",
+            "pip install 'transformers==4.37.2' 'optimum>=1.16,<1.23' 'auto-gptq==0.7.1' 'peft>=0.6.2,<0.19'",
+        ),
+    )

@@ -16,7 +16,11 @@ _ON_PURPOSE = ("", "-1")  # how people say "no GPU"
 
 
 def _unhide(devices: Devices) -> Fix:
-    return Fix.display("Name GPUs that exist, or unset the variable", "unset CUDA_VISIBLE_DEVICES", f"export CUDA_VISIBLE_DEVICES={','.join(str(gpu.index) for gpu in devices.physical)}")
+    return Fix.display(
+        "Name GPUs that exist, or unset the variable",
+        "unset CUDA_VISIBLE_DEVICES",
+        f"export CUDA_VISIBLE_DEVICES={','.join(str(gpu.index) for gpu in devices.physical)}",
+    )
 
 
 @rule("QVL201", Severity.ERROR, topic="visible-devices-env", symptoms=(r"No CUDA GPUs are available",), environment=True)
@@ -42,14 +46,21 @@ def hidden_gpus(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     Shown, not applied: environment variables are yours.
     """
     if plan is not None:
-        yield from as_planned(plan, "QVL201", lambda raised: _unhide(devices))
+        yield from as_planned(plan, "QVL201", _unhide(devices))
         return
     if need(devices).hidden and devices.broken is None:
         severity = Severity.NOTE if devices.setting in _ON_PURPOSE else Severity.WARNING
-        yield Finding(f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU of this machine', "import", fix=_unhide(devices), severity=severity)
+        yield Finding(
+            f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU of this machine',
+            "import",
+            fix=_unhide(devices),
+            severity=severity,
+        )
 
 
-@rule("QVL202", Severity.ERROR, topic="visible-devices-env", symptoms=(r"Unexpected error from cudaGetDeviceCount",), environment=True)
+@rule(
+    "QVL202", Severity.ERROR, topic="visible-devices-env", symptoms=(r"Unexpected error from cudaGetDeviceCount",), environment=True
+)
 def repeated_device(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     CUDA_VISIBLE_DEVICES names a device twice.
@@ -71,9 +82,14 @@ def repeated_device(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding
     Shown, not applied: environment variables are yours.
     """
     if plan is not None:
-        yield from as_planned(plan, "QVL202", lambda raised: _unhide(devices))
+        yield from as_planned(plan, "QVL202", _unhide(devices))
     elif need(devices).broken == REPEATED:
-        yield Finding(f'CUDA_VISIBLE_DEVICES="{devices.setting}" names a device twice: CUDA refuses the whole list', "import", fix=_unhide(devices), severity=Severity.WARNING)
+        yield Finding(
+            f'CUDA_VISIBLE_DEVICES="{devices.setting}" names a device twice: CUDA refuses the whole list',
+            "import",
+            fix=_unhide(devices),
+            severity=Severity.WARNING,
+        )
 
 
 @rule("QVL203", Severity.ERROR, topic="visible-devices", symptoms=(r"CUDA error: invalid device ordinal",))
@@ -97,7 +113,12 @@ def missing_ordinal(plan: LoadPlan, request: Request, remedies: Remedies) -> Ite
     ## Fix safety
     Safe: the same weights on a GPU that this process may use. A max_memory that names it is dropped instead.
     """
+
     def remedy(_: object) -> Fix | None:
-        return remedies.without("max_memory", "Drop max_memory: it names a GPU that is not there") if request.kwargs.get("max_memory") and request.device_map in ("auto", "balanced", "balanced_low_0", "sequential") else remedies.on_gpu()
+        return (
+            remedies.without("max_memory", "Drop max_memory: it names a GPU that is not there")
+            if request.kwargs.get("max_memory") and request.device_map in ("auto", "balanced", "balanced_low_0", "sequential")
+            else remedies.on_gpu()
+        )
 
     yield from as_planned(plan, "QVL203", remedy)

@@ -15,7 +15,12 @@ from qvl_preflight.stack.trainer import data_parallel
 from qvl_preflight.unknown import need
 
 
-@rule("QVL701", Severity.ERROR, topic="device-map-ddp", symptoms=(r"You can't train a model that has been loaded with .device_map='auto'. in any distributed mode",))
+@rule(
+    "QVL701",
+    Severity.ERROR,
+    topic="device-map-ddp",
+    symptoms=(r"You can't train a model that has been loaded with .device_map='auto'. in any distributed mode",),
+)
 def spread_map_under_a_launcher(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     """
     A strategy like "auto" spreads the model in every rank.
@@ -37,7 +42,7 @@ def spread_map_under_a_launcher(plan: LoadPlan, remedies: Remedies) -> Iterator[
     ## Fix safety
     Safe: each rank holds its own copy on its own GPU, as data parallel training needs it.
     """
-    yield from as_planned(plan, "QVL701", lambda raised: remedies.on_gpu())
+    yield from as_planned(plan, "QVL701", remedies.on_gpu())
 
 
 @rule("QVL702", Severity.WARNING, topic="bnb-wrong-device", symptoms=(r"on a different device than the one you're training on",))
@@ -98,7 +103,11 @@ def data_parallel_over_gptq(request: Request, plan: LoadPlan, situation: Situati
     """
     quantization = need(plan.quantization)
     if quantization is not None and quantization.method == "gptq" and data_parallel(situation, plan):
-        yield Finding("Trainer will copy this GPTQ model to every visible GPU (DataParallel), which its layers do not survive", "train", fix=remedies.one_gpu_command())
+        yield Finding(
+            "Trainer will copy this GPTQ model to every visible GPU (DataParallel), which its layers do not survive",
+            "train",
+            fix=remedies.one_gpu_command(),
+        )
 
 
 @rule("QVL704", Severity.ERROR, topic="zero3-device-map", symptoms=(r"DeepSpeed Zero-3 is not compatible with",))
@@ -122,4 +131,4 @@ def device_map_under_zero3(plan: LoadPlan, remedies: Remedies) -> Iterator[Findi
     ## Fix safety
     Safe: ZeRO-3 places the weights itself.
     """
-    yield from as_planned(plan, "QVL704", lambda raised: remedies.without("device_map"))
+    yield from as_planned(plan, "QVL704", remedies.without("device_map"))

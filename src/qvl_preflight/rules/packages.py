@@ -9,7 +9,12 @@ from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 
 
-@rule("QVL601", Severity.ERROR, topic="dep-skew-import", symptoms=(r"requires Accelerate: `pip install", r"requires `accelerate`\. You can install it"))
+@rule(
+    "QVL601",
+    Severity.ERROR,
+    topic="dep-skew-import",
+    symptoms=(r"requires Accelerate: `pip install", r"requires `accelerate`\. You can install it"),
+)
 def accelerate_missing(plan: LoadPlan) -> Iterator[Finding]:
     """
     A device_map needs accelerate, which is missing or too old.
@@ -30,4 +35,4 @@ def accelerate_missing(plan: LoadPlan) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: nothing is installed for you.
     """
-    yield from as_planned(plan, "QVL601", lambda raised: Fix.display("Install accelerate", "pip install -U accelerate"))
+    yield from as_planned(plan, "QVL601", Fix.display("Install accelerate", "pip install -U accelerate"))

@@ -10,11 +10,19 @@ from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
-from qvl_preflight.rules.quantization import pre_quantized
 from qvl_preflight.unknown import need
 
 
-@rule("QVL401", Severity.ERROR, topic="device-map-string", symptoms=(r"When passing device_map as a string, the value needs to be a device name", r"You can't pass device_map as a negative int", r"is not a valid DEVICE"))
+@rule(
+    "QVL401",
+    Severity.ERROR,
+    topic="device-map-string",
+    symptoms=(
+        r"When passing device_map as a string, the value needs to be a device name",
+        r"You can't pass device_map as a negative int",
+        r"is not a valid DEVICE",
+    ),
+)
 def invalid_device_map(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterator[Finding]:
     """
     The device_map is not one that this release takes.
@@ -35,7 +43,7 @@ def invalid_device_map(plan: LoadPlan, request: Request, remedies: Remedies) -> 
     ## Fix safety
     Safe where the meaning is plain: a strategy in the wrong case, "gpu" for the GPU, -1 for the CPU. Other strings are left to you.
     """
-    yield from as_planned(plan, "QVL401", lambda raised: _meant(request, remedies))
+    yield from as_planned(plan, "QVL401", _meant(request, remedies))
 
 
 _STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential", "cpu")
@@ -76,18 +84,32 @@ def quantized_weights_on_the_cpu(plan: LoadPlan, request: Request, devices: Devi
     ## Fix safety
     Safe: same weights, same numerics, a GPU that this process may already use. An explicit `device_map="cpu"` stays.
     """
-    quantization = pre_quantized(plan)
-    if quantization is None or quantization.method not in ("gptq", "awq") or request.asks_for_cpu or plan.blocked("cpu", "no-cuda", "quant-packages", "device-map"):
+    quantization = need(plan.quantization)
+    if (
+        quantization is None
+        or not quantization.pre_quantized
+        or quantization.method not in ("gptq", "awq")
+        or request.asks_for_cpu
+        or plan.blocked("cpu", "no-cuda", "quant-packages", "device-map")
+    ):
         return
     if need(plan.devices) != ("cpu",) or not need(devices).visible or not remedies.has_gpu:
         return
     if request.trainer is not None and request.device_map is None and quantization.backend == "auto-gptq":
         return  # Trainer moves it, and auto-gptq's plain kernel runs on either device (recorded)
     name = need(devices).visible[0].name
-    yield Finding(f"the {quantization.method} weights end on the CPU while {name if isinstance(name, str) else 'a GPU'} idles", fix=remedies.on_gpu())
+    yield Finding(
+        f"the {quantization.method.upper()} weights end on the CPU while {name if isinstance(name, str) else 'a GPU'} idles",
+        fix=remedies.on_gpu(),
+    )
 
 
-@rule("QVL403", Severity.ERROR, topic="device-map-string", symptoms=(r"is not recognized, available devices are integers", r"is not in a valid format. Use an integer for bytes"))
+@rule(
+    "QVL403",
+    Severity.ERROR,
+    topic="device-map-string",
+    symptoms=(r"is not recognized, available devices are integers", r"is not in a valid format. Use an integer for bytes"),
+)
 def invalid_max_memory(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterator[Finding]:
     """
     max_memory names a device or a size that accelerate does not read.
@@ -112,7 +134,11 @@ def invalid_max_memory(plan: LoadPlan, request: Request, remedies: Remedies) -> 
 
     def remedy(raised: WillRaise) -> Fix | None:
         respelt = {_key(key): _size(value) for key, value in limits.items()} if isinstance(limits, dict) else limits
-        return remedies.edit("Spell max_memory as accelerate reads it", Applicability.SAFE, max_memory=respelt) if respelt != limits else None
+        return (
+            remedies.edit("Spell max_memory as accelerate reads it", Applicability.SAFE, max_memory=respelt)
+            if respelt != limits
+            else None
+        )
 
     yield from as_planned(plan, "QVL403", remedy)
 
@@ -126,7 +152,12 @@ def _size(value: object) -> object:
     return f"{value}B" if isinstance(value, str) and value[-1:].upper() in ("K", "M", "G", "T") else value
 
 
-@rule("QVL404", Severity.ERROR, topic="device-map-string", symptoms=(r"doesn't have any device set", r"does not give any device for the following parameters"))
+@rule(
+    "QVL404",
+    Severity.ERROR,
+    topic="device-map-string",
+    symptoms=(r"doesn't have any device set", r"does not give any device for the following parameters"),
+)
 def incomplete_device_map(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     """
     The device_map leaves modules out.
@@ -148,7 +179,7 @@ def incomplete_device_map(plan: LoadPlan, remedies: Remedies) -> Iterator[Findin
     Unsafe: the whole model goes to one GPU; where you split on purpose, add the missing entries, or `""` for the rest.
     """
     fix = remedies.on_gpu()
-    yield from as_planned(plan, "QVL404", lambda raised: Fix(fix.title, Applicability.UNSAFE, fix.edits) if fix else None)
+    yield from as_planned(plan, "QVL404", Fix(fix.title, Applicability.UNSAFE, fix.edits) if fix else None)
 
 
 @rule("QVL405", Severity.ERROR, topic="low-cpu-mem-conflict", symptoms=(r"requires `low_cpu_mem_usage=True`",))
@@ -172,10 +203,12 @@ def low_cpu_mem_conflict(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding
     ## Fix safety
     Safe: the same weights on the same devices; the release sets the argument itself.
     """
-    yield from as_planned(plan, "QVL405", lambda raised: remedies.without("low_cpu_mem_usage"))
+    yield from as_planned(plan, "QVL405", remedies.without("low_cpu_mem_usage"))
 
 
-@rule("QVL406", Severity.ERROR, topic="meta-tensor", symptoms=(r"cannot be called on meta tensors", r"Cannot copy out of meta tensor"))
+@rule(
+    "QVL406", Severity.ERROR, topic="meta-tensor", symptoms=(r"cannot be called on meta tensors", r"Cannot copy out of meta tensor")
+)
 def nothing_loaded(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     """
     device_map="meta" loads no weights.
@@ -197,4 +230,4 @@ def nothing_loaded(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     Unsafe: an empty model may be what you wanted, to count parameters say.
     """
     fix = remedies.on_gpu()
-    yield from as_planned(plan, "QVL406", lambda raised: Fix(fix.title, Applicability.UNSAFE, fix.edits) if fix else None)
+    yield from as_planned(plan, "QVL406", Fix(fix.title, Applicability.UNSAFE, fix.edits) if fix else None)

@@ -16,7 +16,9 @@ _TITLE = "Choose a kernel that trains"
 _RESIDUAL = ("o_proj", "down_proj", "out_proj", "c_proj", "dense_4h_to_h", "fc2", "wo", "all-linear")
 
 
-@rule("QVL801", Severity.ERROR, topic="exllama-training", symptoms=(r"switching to training mode", r"is an inference-only CPU kernel"))
+@rule(
+    "QVL801", Severity.ERROR, topic="exllama-training", symptoms=(r"switching to training mode", r"is an inference-only CPU kernel")
+)
 def kernel_refuses_training(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     """
     The kernel that will hold the weights refuses to train.
@@ -38,7 +40,7 @@ def kernel_refuses_training(plan: LoadPlan, remedies: Remedies) -> Iterator[Find
     ## Fix safety
     Required: another kernel computes the same layers, more slowly, with differences in the last digits.
     """
-    yield from as_planned(plan, "QVL801", lambda raised: remedies.other_kernel(_TITLE, train=True))
+    yield from as_planned(plan, "QVL801", remedies.other_kernel(_TITLE, train=True))
 
 
 @rule("QVL802", Severity.ERROR, topic="silent-no-gradient")
@@ -105,12 +107,17 @@ def adapters_do_not_fit(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]
     ## Fix safety
     Shown where a package must be replaced; required where switching exllama off is enough.
     """
-    yield from as_planned(plan, "QVL803", lambda raised: _fitting(remedies, plan))
+    yield from as_planned(plan, "QVL803", _fitting(remedies, plan))
 
 
 def _fitting(remedies: Remedies, plan: LoadPlan) -> Fix:
     kernel = need(plan.kernel)
-    if kernel is not None and kernel.name.startswith("exllama") and not remedies.peft_without_auto_gptq and (edit := remedies.other_kernel(_TITLE, train=True)):
+    if (
+        kernel is not None
+        and kernel.name.startswith("exllama")
+        and not remedies.peft_without_auto_gptq
+        and (edit := remedies.other_kernel(_TITLE, train=True))
+    ):
         return edit
     return remedies.install_for_training()
 
@@ -135,10 +142,15 @@ def int8_layers_on_the_cpu(plan: LoadPlan, remedies: Remedies) -> Iterator[Findi
     ## Fix safety
     Safe: the same weights on the GPU on which the Trainer computes.
     """
-    yield from as_planned(plan, "QVL804", lambda raised: remedies.on_gpu())
+    yield from as_planned(plan, "QVL804", remedies.on_gpu())
 
 
-@rule("QVL805", Severity.ERROR, topic="quantized-no-adapters", symptoms=(r"You cannot perform fine-tuning on purely quantized models",))
+@rule(
+    "QVL805",
+    Severity.ERROR,
+    topic="quantized-no-adapters",
+    symptoms=(r"You cannot perform fine-tuning on purely quantized models",),
+)
 def quantized_without_adapters(plan: LoadPlan) -> Iterator[Finding]:
     """
     Trainer is given a quantised model without adapters.
@@ -160,4 +172,4 @@ def quantized_without_adapters(plan: LoadPlan) -> Iterator[Finding]:
     Shown, not applied: attach adapters, or load the checkpoint that is not quantised.
     """
     fix = Fix("Attach adapters (purpose qlora), or train the checkpoint that is not quantised", Applicability.DISPLAY)
-    yield from as_planned(plan, "QVL805", lambda raised: fix)
+    yield from as_planned(plan, "QVL805", fix)

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from qvl_preflight.safetensors import Tensor
 
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _BLOCK = re.compile(r"^(.*?\.\d+)\.")
@@ -85,8 +96,13 @@ def infer(situation: Situation, strategy: str, pieces: tuple[Unit, ...] | Unknow
 def _budgets(situation: Situation, limits: Mapping[Any, Any] | None, shorten: float) -> dict[str, int]:
     """Bytes per device, in order. A person's max_memory is taken as it is; what it leaves out gets nothing."""
     if limits is not None:
-        sizes = {("cpu" if key == "cpu" else "disk" if key == "disk" else f"cuda:{key}"): size_of(value) for key, value in limits.items()}
-        return {device: int(size * shorten) for device, size in sorted(sizes.items(), key=lambda item: (not item[0].startswith("cuda"), item[0]))}
+        sizes = {
+            ("cpu" if key == "cpu" else "disk" if key == "disk" else f"cuda:{key}"): size_of(value) for key, value in limits.items()
+        }
+        return {
+            device: int(size * shorten)
+            for device, size in sorted(sizes.items(), key=lambda item: (not item[0].startswith("cuda"), item[0]))
+        }
     visible = need(situation.devices).visible
     budgets = {f"cuda:{ordinal}": int(need(gpu.free_bytes) * shorten) for ordinal, gpu in enumerate(visible)}
     host = situation.facts.host
@@ -100,7 +116,9 @@ def size_of(value: Any) -> int:
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?B)\s*", str(value).upper())
     if match is None:
-        raise ValueError(f"`size` {value} is not in a valid format. Use an integer for bytes, or a string with an unit (like '5.0GB').")
+        raise ValueError(
+            f"`size` {value} is not in a valid format. Use an integer for bytes, or a string with an unit (like '5.0GB')."
+        )
     return int(float(match.group(1)) * _UNITS[match.group(2)])
 
 

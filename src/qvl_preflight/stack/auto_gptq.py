@@ -142,9 +142,27 @@ class Minimum:
 MINIMUM: ByRelease[Minimum | None] = ByRelease(
     "optimum",
     Row("1.12", "1.13", None, Evidence.SOURCE, "optimum 1.12.0 utils/import_utils.py:104"),
-    Row("1.13", "1.14", Minimum("0.4.2", "but only 0.4.2 and above are supported"), Evidence.SOURCE, "optimum 1.13.2 utils/import_utils.py:117"),
-    Row("1.14", "1.24", Minimum("0.5.0", "but only version above 0.4.99 are supported"), Evidence.SOURCE, "optimum 1.16.2 utils/import_utils.py:122"),
-    Row("1.24", "2.3", Minimum("0.5.0", "but only version >= 0.4.99 are supported"), Evidence.SOURCE, "optimum 2.0.0 utils/import_utils.py"),
+    Row(
+        "1.13",
+        "1.14",
+        Minimum("0.4.2", "but only 0.4.2 and above are supported"),
+        Evidence.SOURCE,
+        "optimum 1.13.2 utils/import_utils.py:117",
+    ),
+    Row(
+        "1.14",
+        "1.24",
+        Minimum("0.5.0", "but only version above 0.4.99 are supported"),
+        Evidence.SOURCE,
+        "optimum 1.16.2 utils/import_utils.py:122",
+    ),
+    Row(
+        "1.24",
+        "2.3",
+        Minimum("0.5.0", "but only version >= 0.4.99 are supported"),
+        Evidence.SOURCE,
+        "optimum 2.0.0 utils/import_utils.py",
+    ),
 )
 
 

@@ -42,7 +42,15 @@ def environment(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
                             "bitsandbytes is not installed" if installed is None else "transformers 5 takes bitsandbytes from 0.46.1 on", evidence=Evidence.SOURCE)  # fmt: skip
     elif installed is None and quantization.bits == 4:
         # The metadata is read by BitsAndBytesConfig itself (utils/quantization_config.py post_init, 4.32 to 4.57).
-        yield WillRaise("QVL309", Stage.ENVIRONMENT, "PackageNotFoundError", "No package metadata was found for bitsandbytes", "bitsandbytes", "bitsandbytes is not installed", evidence=Evidence.RUN)
+        yield WillRaise(
+            "QVL309",
+            Stage.ENVIRONMENT,
+            "PackageNotFoundError",
+            "No package metadata was found for bitsandbytes",
+            "bitsandbytes",
+            "bitsandbytes is not installed",
+            evidence=Evidence.RUN,
+        )
 
 
 def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -50,7 +58,14 @@ def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     quantization = _bnb(draft)
     if quantization is None:
         return
-    draft.kernel = Kernel("modules", "Linear8bitLt" if quantization.bits == 8 else "Linear4bit", "bitsandbytes", ("cuda", "cpu"), True, "bitsandbytes.nn.modules")
+    draft.kernel = Kernel(
+        "modules",
+        "Linear8bitLt" if quantization.bits == 8 else "Linear4bit",
+        "bitsandbytes",
+        ("cuda", "cpu"),
+        True,
+        "bitsandbytes.nn.modules",
+    )
     if situation.request.trains:
         draft.trainable = True
     homes = set(need(draft.device_map).values())
@@ -59,7 +74,15 @@ def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     row = _ALL_CPU_PASSES.row(situation.packages)
     if homes == {"cpu"} and (row.value or not situation.request.device_map):
         return
-    yield WillRaise("QVL310", Stage.KERNEL, "ValueError", _OFFLOAD, "offload", "part of the model goes to the CPU or the disk, which a quantised layer does not take", evidence=Evidence.RECORDED if homes != {"cpu"} else row.evidence)
+    yield WillRaise(
+        "QVL310",
+        Stage.KERNEL,
+        "ValueError",
+        _OFFLOAD,
+        "offload",
+        "part of the model goes to the CPU or the disk, which a quantised layer does not take",
+        evidence=Evidence.RECORDED if homes != {"cpu"} else row.evidence,
+    )
 
 
 def trainer_step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -67,5 +90,16 @@ def trainer_step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     quantization = _bnb(draft)
     if quantization is None or quantization.bits != 8 or situation.request.trainer is None or not situation.request.trains:
         return
-    if need(draft.devices) == ("cpu",) and need(situation.devices).visible and (situation.packages.release("transformers") or (0,)) >= (5,):
-        yield WillRaise("QVL804", Stage.STEP, "ValueError", "Expected a cuda device, but got: cpu", "cpu", "the 8-bit layers lie on the CPU, and the Trainer computes on the GPU")
+    if (
+        need(draft.devices) == ("cpu",)
+        and need(situation.devices).visible
+        and (situation.packages.release("transformers") or (0,)) >= (5,)
+    ):
+        yield WillRaise(
+            "QVL804",
+            Stage.STEP,
+            "ValueError",
+            "Expected a cuda device, but got: cpu",
+            "cpu",
+            "the 8-bit layers lie on the CPU, and the Trainer computes on the GPU",
+        )

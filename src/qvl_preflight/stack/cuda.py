@@ -35,8 +35,16 @@ BAD_ORDINAL = "CUDA error: invalid device ordinal"
 # torch.device(0) asks for the current accelerator of the build; a build without one has its own words.
 NO_ACCELERATOR = ByRelease(
     "torch",
-    Row("1.0", "2.6", ("AssertionError", "Torch not compiled with CUDA enabled"), Evidence.SOURCE, "torch 2.2.2 torch/cuda/__init__.py"),
-    Row("2.6", None, ("RuntimeError", "Cannot access accelerator device when none is available."), Evidence.RUN, "torch 2.13.0+cpu"),
+    Row(
+        "1.0",
+        "2.6",
+        ("AssertionError", "Torch not compiled with CUDA enabled"),
+        Evidence.SOURCE,
+        "torch 2.2.2 torch/cuda/__init__.py",
+    ),
+    Row(
+        "2.6", None, ("RuntimeError", "Cannot access accelerator device when none is available."), Evidence.RUN, "torch 2.13.0+cpu"
+    ),
 )
 
 
@@ -49,10 +57,17 @@ def refusal_of(facts: Facts, devices: Devices) -> Refusal | None:
     """As `refusal`, for an environment without a call."""
     build = _cuda_build(facts)
     if build is False:
-        return Refusal("cpu-build", "the installed torch is built without CUDA", "AssertionError", "Torch not compiled with CUDA enabled")
+        return Refusal(
+            "cpu-build", "the installed torch is built without CUDA", "AssertionError", "Torch not compiled with CUDA enabled"
+        )
     if not devices.physical:
         _only_nvidia(facts)
-        return Refusal("no-gpu", "this machine has no NVIDIA GPU or driver", "RuntimeError", "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU")
+        return Refusal(
+            "no-gpu",
+            "this machine has no NVIDIA GPU or driver",
+            "RuntimeError",
+            "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU",
+        )
     if devices.broken == REPEATED:
         return Refusal(
             "repeated",
@@ -62,7 +77,9 @@ def refusal_of(facts: Facts, devices: Devices) -> Refusal | None:
             "already set an error? Error 101: invalid device ordinal",
         )
     if devices.hidden:
-        return Refusal("hidden", f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU', "RuntimeError", "No CUDA GPUs are available")
+        return Refusal(
+            "hidden", f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU', "RuntimeError", "No CUDA GPUs are available"
+        )
     return _driver_too_old(facts, build)
 
 
@@ -98,7 +115,7 @@ def _driver_too_old(facts: Facts, build: str | bool | Unknown) -> Refusal | None
     driver = facts.driver
     if not isinstance(build, str) or driver is None or isinstance(driver, Unknown) or isinstance(driver.cuda, Unknown):
         return None
-    major, minor = (driver.cuda.split(".") + ["0"])[:2]
+    major, minor = (driver.cuda + ".0").split(".")[:2]
     if int(major) >= int(build.split(".")[0]):
         return None
     number = int(major) * 1000 + int(minor) * 10

@@ -101,7 +101,21 @@ KERNELS: ByRelease[tuple[Spec, ...]] = ByRelease(
     Row("7.0", None, _SEVEN, Evidence.RECORDED, "gptqmodel 7.7.0 nn_modules/qlinear/, utils/importer.py:479-1040"),
 )
 # Names that a release's BACKEND takes for other methods: they pass the name check.
-_OTHER_BACKENDS = ("vllm", "sglang", "mlx", "gemm", "gemv", "gemv_fast", "qqq", "exllama_eora", "gptq_w4afp8", "gptq_w4a_nvfp4", "hf_kernel", "bitblas", "torch_int8")
+_OTHER_BACKENDS = (
+    "vllm",
+    "sglang",
+    "mlx",
+    "gemm",
+    "gemv",
+    "gemv_fast",
+    "qqq",
+    "exllama_eora",
+    "gptq_w4afp8",
+    "gptq_w4a_nvfp4",
+    "hf_kernel",
+    "bitblas",
+    "torch_int8",
+)
 
 
 @dataclass(frozen=True)
@@ -137,10 +151,18 @@ def choose(situation: Situation, backend: str, device: str, layer: Layer) -> Spe
 
 def _first_that_fits(situation: Situation, specs: tuple[Spec, ...], device: str, layer: Layer, trainable: bool) -> Spec:
     for spec in specs:
-        if spec.auto and device in spec.devices and (spec.trainable or not trainable) and _refused(spec, layer) is None and _usable(situation, spec, device):
+        if (
+            spec.auto
+            and device in spec.devices
+            and (spec.trainable or not trainable)
+            and _refused(spec, layer) is None
+            and _usable(situation, spec, device)
+        ):
             return spec
     last = specs[-1] if specs[-1].auto else specs[-2]
-    raise Unsupported(_refused(last, layer) or "No valid quant linear", "NotImplementedError" if _refused(last, layer) else "ValueError")
+    raise Unsupported(
+        _refused(last, layer) or "No valid quant linear", "NotImplementedError" if _refused(last, layer) else "ValueError"
+    )
 
 
 def _requested(situation: Situation, spec: Spec, device: str, layer: Layer) -> Spec:
@@ -156,7 +178,11 @@ def _requested(situation: Situation, spec: Spec, device: str, layer: Layer) -> S
 
 
 # These ask for CUDA before they look at the device (gptqmodel 7.7.0, measured without a GPU).
-_WITHOUT_CUDA = {"marlin": "Marlin kernel requires CUDA.", "exllamav2": "ExLlamaV2 GPTQ: CUDA is not available.", "swordfish": "Swordfish runtime unavailable."}
+_WITHOUT_CUDA = {
+    "marlin": "Marlin kernel requires CUDA.",
+    "exllamav2": "ExLlamaV2 GPTQ: CUDA is not available.",
+    "swordfish": "Swordfish runtime unavailable.",
+}
 
 
 def _refused(spec: Spec, layer: Layer) -> str | None:

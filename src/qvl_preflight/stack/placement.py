@@ -29,12 +29,27 @@ def limits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     for key, value in given.items():
         if not isinstance(key, int) and key not in ("cpu", "disk", "mps"):
             text = f"Device {key} is not recognized, available devices are integers(for GPU/XPU), 'mps', 'cpu' and 'disk'"
-            yield WillRaise("QVL403", Stage.DEVICE_MAP, "ValueError", text, "max-memory", f"max_memory names the device {key!r}; GPUs are named by their number")
+            yield WillRaise(
+                "QVL403",
+                Stage.DEVICE_MAP,
+                "ValueError",
+                text,
+                "max-memory",
+                f"max_memory names the device {key!r}; GPUs are named by their number",
+            )
             return
         try:
             accelerate.size_of(value)
         except ValueError as error:
-            yield WillRaise("QVL403", Stage.DEVICE_MAP, "ValueError", str(error), "max-memory", f"max_memory gives {key!r} the size {value!r}", evidence=Evidence.SOURCE)
+            yield WillRaise(
+                "QVL403",
+                Stage.DEVICE_MAP,
+                "ValueError",
+                str(error),
+                "max-memory",
+                f"max_memory gives {key!r} the size {value!r}",
+                evidence=Evidence.SOURCE,
+            )
             return
     yield from _ordinals(situation, [f"cuda:{key}" for key in given if isinstance(key, int)], Stage.DEVICE_MAP)
 
@@ -93,7 +108,9 @@ def _home_of_first(situation: Situation, found: Mapping[str, str]) -> str | Unkn
     names = accelerate.units(weights.tensors, Unknown(""))
     home = covering(found, names[0].name) if names else None
     gpu = any(device.startswith("cuda") for device in found.values())
-    return Unknown("the device_map leaves it out") if home is None else "meta" if home == "disk" or (home == "cpu" and gpu) else home
+    return (
+        Unknown("the device_map leaves it out") if home is None else "meta" if home == "disk" or (home == "cpu" and gpu) else home
+    )
 
 
 def covering(found: Mapping[str, str], name: str) -> str | None:
@@ -113,16 +130,39 @@ def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iter
         return
     why = f"the device_map leaves out {len(left_out)} tensors, {left_out[0]} among them"
     if (situation.packages.release("transformers") or (0,)) < (5,):
-        yield WillRaise("QVL404", Stage.MATERIALISE, "ValueError", f"{left_out[0]} doesn't have any device set.", "holes", why, evidence=Evidence.RUN)
+        yield WillRaise(
+            "QVL404",
+            Stage.MATERIALISE,
+            "ValueError",
+            f"{left_out[0]} doesn't have any device set.",
+            "holes",
+            why,
+            evidence=Evidence.RUN,
+        )
         return
     homes = set(found.values())
     if len(homes) > 1 or "disk" in homes:
-        yield WillRaise("QVL404", Stage.MATERIALISE, "ValueError", "The device_map provided does not give any device for the following parameters:", "holes", why, evidence=Evidence.SOURCE)
+        yield WillRaise(
+            "QVL404",
+            Stage.MATERIALISE,
+            "ValueError",
+            "The device_map provided does not give any device for the following parameters:",
+            "holes",
+            why,
+            evidence=Evidence.SOURCE,
+        )
         return
     draft.devices = tuple(sorted(homes | {"cpu"}))
     if homes != {"cpu"}:
         text = "Expected all tensors to be on the same device"
-        yield WillRaise("QVL404", Stage.FORWARD, "RuntimeError", text, "holes", f"{why}: this release puts them on the CPU, the rest is on {', '.join(sorted(homes))}")
+        yield WillRaise(
+            "QVL404",
+            Stage.FORWARD,
+            "RuntimeError",
+            text,
+            "holes",
+            f"{why}: this release puts them on the CPU, the rest is on {', '.join(sorted(homes))}",
+        )
 
 
 def materialise(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -137,7 +177,9 @@ def _ordinals(situation: Situation, names: list[str], stage: Stage) -> Iterator[
     refusal = cuda.refusal(situation)
     if refusal is not None:
         type_, text = (refusal.type, refusal.text) if refusal.cause != "cpu-build" else _without_cuda(situation)
-        yield WillRaise(CUDA_CODES[refusal.cause], stage, type_, text, "no-cuda", f"the call puts the model on {asked[0]}, and {refusal.why}")
+        yield WillRaise(
+            CUDA_CODES[refusal.cause], stage, type_, text, "no-cuda", f"the call puts the model on {asked[0]}, and {refusal.why}"
+        )
         return
     visible = len(need(situation.devices).visible)
     for name in asked:

@@ -79,7 +79,11 @@ def _on_the_fly(situation: Situation, passed: Any, flags: list[str]) -> Quantiza
     if isinstance(passed, ConfigObject):
         return Quantization(METHOD_OF.get(passed.class_name, passed.class_name), passed.fields, pre_quantized=False)
     if isinstance(passed, Mapping):
-        method = "bitsandbytes" if passed.get("load_in_4bit") or passed.get("load_in_8bit") else str(passed.get("quant_method", "unknown"))
+        method = (
+            "bitsandbytes"
+            if passed.get("load_in_4bit") or passed.get("load_in_8bit")
+            else str(passed.get("quant_method", "unknown"))
+        )
         return Quantization(method, passed, pre_quantized=False)
     if flags and _takes_flags(situation):
         return Quantization("bitsandbytes", dict.fromkeys(flags, True), pre_quantized=False)
@@ -91,7 +95,9 @@ def _takes_flags(situation: Situation) -> bool:
     return (situation.packages.release("transformers") or (0,)) < (5,)
 
 
-def _with_loading_attributes(situation: Situation, method: str, settings: Mapping[str, Any], passed: ConfigObject) -> Mapping[str, Any]:
+def _with_loading_attributes(
+    situation: Situation, method: str, settings: Mapping[str, Any], passed: ConfigObject
+) -> Mapping[str, Any]:
     """The checkpoint's settings with the loading attributes of the passed object, its defaults included, on top."""
     if method != "gptq":
         return settings
@@ -101,12 +107,21 @@ def _with_loading_attributes(situation: Situation, method: str, settings: Mappin
 
 
 def _clash(situation: Situation, method: str, passed: Any, flags: list[str]) -> Iterator[WillRaise]:
-    four_bit = "load_in_4bit" in flags or (isinstance(passed, ConfigObject) and passed.class_name == "BitsAndBytesConfig" and passed.fields.get("load_in_4bit"))
+    four_bit = "load_in_4bit" in flags or (
+        isinstance(passed, ConfigObject) and passed.class_name == "BitsAndBytesConfig" and passed.fields.get("load_in_4bit")
+    )
     said = show(passed) if passed is not None else f"{flags[0]}=True"
     why = f"the checkpoint is quantised with {method} already, and the call passes {said}"
     if four_bit and _takes_flags(situation) and not situation.packages.has("bitsandbytes"):
         # BitsAndBytesConfig.post_init asks for the version of bitsandbytes (4.32 to 4.57, utils/quantization_config.py).
-        yield WillRaise("QVL303", Stage.ENVIRONMENT, "PackageNotFoundError", "No package metadata was found for bitsandbytes", "quant-clash", why)
+        yield WillRaise(
+            "QVL303",
+            Stage.ENVIRONMENT,
+            "PackageNotFoundError",
+            "No package metadata was found for bitsandbytes",
+            "quant-clash",
+            why,
+        )
         return
     table = _DICT if isinstance(passed, Mapping) else _OTHER_CLASS
     row, name = table.row(situation.packages), passed.class_name if isinstance(passed, ConfigObject) else "BitsAndBytesConfig"

@@ -24,10 +24,23 @@ _AUTO_DISTRIBUTED = "You can't train a model that has been loaded with `device_m
 def adapters_wanted(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """TRAINER: full fine-tuning of quantised weights (refused since 4.34)."""
     quantization, request = need(draft.quantization), situation.request
-    if request.purpose != "full" or request.trainer is None or quantization is None or quantization.method not in ("gptq", "bitsandbytes", "awq"):
+    if (
+        request.purpose != "full"
+        or request.trainer is None
+        or quantization is None
+        or quantization.method not in ("gptq", "bitsandbytes", "awq")
+    ):
         return
     if (situation.packages.release("transformers") or (0,)) >= (4, 34):
-        yield WillRaise("QVL805", Stage.TRAINER, "ValueError", _PURELY_QUANTIZED, "no-adapters", "quantised weights cannot be trained themselves, and no adapters are planned", evidence=Evidence.RUN)
+        yield WillRaise(
+            "QVL805",
+            Stage.TRAINER,
+            "ValueError",
+            _PURELY_QUANTIZED,
+            "no-adapters",
+            "quantised weights cannot be trained themselves, and no adapters are planned",
+            evidence=Evidence.RUN,
+        )
 
 
 def distributed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -37,7 +50,16 @@ def distributed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         return
     if isinstance(draft.device_map, Unknown) or len(draft.device_map) > 1:
         condition = None if not isinstance(draft.device_map, Unknown) else "the model spreads over several devices"
-        yield WillRaise("QVL701", Stage.TRAINER, "ValueError", _AUTO_DISTRIBUTED, "auto-ranks", f'device_map="{request.device_map}" lets every rank spread the model over all GPUs', condition, Evidence.SOURCE)
+        yield WillRaise(
+            "QVL701",
+            Stage.TRAINER,
+            "ValueError",
+            _AUTO_DISTRIBUTED,
+            "auto-ranks",
+            f'device_map="{request.device_map}" lets every rank spread the model over all GPUs',
+            condition,
+            Evidence.SOURCE,
+        )
 
 
 def data_parallel(situation: Situation, plan: LoadPlan) -> bool:
@@ -46,7 +68,12 @@ def data_parallel(situation: Situation, plan: LoadPlan) -> bool:
     4.x leaves it alone where the map's only device is not literally cuda:0 (a bare "cuda" escapes so). Raises Undecided.
     """
     request, launch = situation.request, situation.facts.launch
-    if request.trainer is None or not request.trains or isinstance(launch, Unknown) or launch.launcher not in ("python", "notebook"):
+    if (
+        request.trainer is None
+        or not request.trains
+        or isinstance(launch, Unknown)
+        or launch.launcher not in ("python", "notebook")
+    ):
         return False
     if len(need(situation.devices).visible) < 2:
         return False

@@ -27,7 +27,7 @@ _BAD_STRING = (
     "When passing device_map as a string, the value needs to be a device name (e.g. cpu, cuda:0) or 'auto', 'balanced', 'balanced_low_0', "
     "'sequential' but found {}."
 )
-_LOW_CPU = ByRelease(
+_LOW_CPU: ByRelease[str | None] = ByRelease(
     "transformers",
     Row("4.32", "4.49", "Passing along a `device_map` requires `low_cpu_mem_usage=True`", Evidence.RUN, "transformers 4.37.2 modeling_utils.py:2988"),
     Row("4.49", "4.51", "Passing along a `device_map` or a `tp_plan` requires `low_cpu_mem_usage=True`", Evidence.SOURCE, "transformers 4.50.3 modeling_utils.py"),
@@ -47,7 +47,7 @@ _NO_ACCELERATE = ByRelease(
     Row("4.55", None, ("ValueError", "Using a `device_map`, `tp_plan`, `torch.device` context manager or setting `torch.set_default_device(device)` requires `accelerate`."), Evidence.RUN, "transformers 5.23.0 integrations/accelerate.py"),
 )  # fmt: skip
 # Older ones count as missing (ACCELERATE_MIN_VERSION, utils/import_utils.py).
-_OLDEST_ACCELERATE = ByRelease(
+_OLDEST_ACCELERATE: ByRelease[tuple[int, ...]] = ByRelease(
     "transformers",
     Row("4.32", "4.37", (0,), Evidence.SOURCE, "transformers 4.32.0"),
     Row("4.37", "4.45", (0, 21), Evidence.SOURCE, "transformers 4.37.2"),
@@ -61,14 +61,29 @@ def arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     given = situation.request.device_map
     name = given if isinstance(given, str) else None
     if name is not None and name not in STRATEGIES and not is_device(name):
-        yield WillRaise("QVL401", Stage.ARGUMENTS, "ValueError", _BAD_STRING.format(name), "device-map", f'"{name}" is neither a device nor a strategy')
+        yield WillRaise(
+            "QVL401",
+            Stage.ARGUMENTS,
+            "ValueError",
+            _BAD_STRING.format(name),
+            "device-map",
+            f'"{name}" is neither a device nor a strategy',
+        )
     elif isinstance(given, int) and not isinstance(given, bool) and given < 0:
         text = "You can't pass device_map as a negative int. If you want to put the model on the cpu, pass device_map = 'cpu' "
         yield WillRaise("QVL401", Stage.ARGUMENTS, "ValueError", text, "device-map", "device_map is a negative number")
     if given is None:
         return
     if situation.request.kwargs.get("low_cpu_mem_usage") is False and (low := _LOW_CPU.row(situation.packages)).value:
-        yield WillRaise("QVL405", Stage.ARGUMENTS, "ValueError", low.value, "low-cpu", "device_map and low_cpu_mem_usage=False exclude one another in this release", evidence=low.evidence)
+        yield WillRaise(
+            "QVL405",
+            Stage.ARGUMENTS,
+            "ValueError",
+            low.value,
+            "low-cpu",
+            "device_map and low_cpu_mem_usage=False exclude one another in this release",
+            evidence=low.evidence,
+        )
 
 
 def launch_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -77,11 +92,23 @@ def launch_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         return
     if zero3(situation):
         row = _ZERO3.row(situation.packages)
-        yield WillRaise("QVL704", Stage.ARGUMENTS, "ValueError", row.value, "zero3", "ZeRO-3 shards the model itself and refuses a device_map", evidence=row.evidence)
+        yield WillRaise(
+            "QVL704",
+            Stage.ARGUMENTS,
+            "ValueError",
+            row.value,
+            "zero3",
+            "ZeRO-3 shards the model itself and refuses a device_map",
+            evidence=row.evidence,
+        )
     installed, oldest = situation.packages.release("accelerate"), _OLDEST_ACCELERATE.value(situation.packages)
     if installed is None or installed < oldest:
         missing = _NO_ACCELERATE.row(situation.packages)
-        why = "a device_map needs accelerate, which is not installed" if installed is None else "the installed accelerate is too old for this transformers and counts as missing"
+        why = (
+            "a device_map needs accelerate, which is not installed"
+            if installed is None
+            else "the installed accelerate is too old for this transformers and counts as missing"
+        )
         yield WillRaise("QVL601", Stage.ARGUMENTS, *missing.value, "accelerate", why, evidence=missing.evidence)
 
 
@@ -91,7 +118,11 @@ def zero3(situation: Situation) -> bool:
     if not isinstance(launch, Unknown) and launch.deepspeed_zero == 3:
         return True
     config = trainer.get("deepspeed")
-    return isinstance(config, Mapping) and isinstance(config.get("zero_optimization"), Mapping) and config["zero_optimization"].get("stage") == 3
+    return (
+        isinstance(config, Mapping)
+        and isinstance(config.get("zero_optimization"), Mapping)
+        and config["zero_optimization"].get("stage") == 3
+    )
 
 
 def is_device(name: str) -> bool:
@@ -135,7 +166,11 @@ def dtype(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         return
     if isinstance(asked, str) and asked != "auto" and (release < TAKES_DTYPE_STRINGS or asked not in DTYPE_NAMES):
         row = _BAD_DTYPE.row(situation.packages)
-        why = f"this release takes a torch.dtype or \"auto\", not the string {show(asked)}" if release < TAKES_DTYPE_STRINGS else f"{show(asked)} is not the name of a torch dtype"
+        why = (
+            f'this release takes a torch.dtype or "auto", not the string {show(asked)}'
+            if release < TAKES_DTYPE_STRINGS
+            else f"{show(asked)} is not the name of a torch dtype"
+        )
         yield WillRaise("QVL902", Stage.DTYPE, row.value[0], row.value[1].format(asked), "dtype", why, evidence=row.evidence)
         return
     draft.dtype = _resulting_dtype(situation, asked, gptq, release)
@@ -175,7 +210,16 @@ def left_over(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             model = (situation.checkpoint.config.get("architectures") or ["The model"])[0]
             remote = "the model's own code does not read it" if situation.checkpoint.remote_code else None
             text = f"{model}.__init__() got an unexpected keyword argument '{name}'"
-            yield WillRaise("QVL903", Stage.MODEL, "TypeError", text, f"left-over-{name}", f"this release does not read {name}", remote, row.evidence)
+            yield WillRaise(
+                "QVL903",
+                Stage.MODEL,
+                "TypeError",
+                text,
+                f"left-over-{name}",
+                f"this release does not read {name}",
+                remote,
+                row.evidence,
+            )
 
 
 _NO_FLASH = ByRelease(
@@ -194,14 +238,29 @@ def attention(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         return
     if "/" in asked:
         if release >= (5,) and not situation.packages.has("kernels"):
-            yield WillRaise("QVL904", Stage.MODEL, "ImportError", "`kernels` is either not installed or uses an incompatible version.", "attention", f'"{asked}" is fetched by the package kernels, which is not installed')
+            yield WillRaise(
+                "QVL904",
+                Stage.MODEL,
+                "ImportError",
+                "`kernels` is either not installed or uses an incompatible version.",
+                "attention",
+                f'"{asked}" is fetched by the package kernels, which is not installed',
+            )
         return
     package = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}.get(asked)
     if package is None or situation.packages.has(package) or (release >= (5,) and situation.packages.has("kernels")):
         return  # transformers 5 falls back to the hub's kernel where the package kernels is there
     row = _NO_FLASH.row(situation.packages)
     text = row.value.replace("FlashAttention2", "FlashAttention3") if asked.endswith("3") else row.value
-    yield WillRaise("QVL904", Stage.MODEL, "ImportError", text, "attention", f"{asked} is asked for, and the package {package} is not installed", evidence=row.evidence)
+    yield WillRaise(
+        "QVL904",
+        Stage.MODEL,
+        "ImportError",
+        text,
+        "attention",
+        f"{asked} is asked for, and the package {package} is not installed",
+        evidence=row.evidence,
+    )
 
 
 def resolve_device(situation: Situation, value: Any) -> str:
@@ -216,9 +275,12 @@ def _bare_cuda(situation: Situation, value: Any) -> int:
     """Bare "cuda": the current device; as the whole device_map in transformers 5 the one of LOCAL_RANK."""
     launch, torch = situation.facts.launch, situation.facts.torch
     whole = value is situation.request.device_map and isinstance(value, str) and not isinstance(value, TorchDevice)
-    if whole and (situation.packages.release("transformers") or (0,)) >= (5,) and not isinstance(launch, Unknown) and isinstance(launch.local_rank, int):
+    if (
+        whole
+        and (situation.packages.release("transformers") or (0,)) >= (5,)
+        and not isinstance(launch, Unknown)
+        and isinstance(launch.local_rank, int)
+    ):
         return launch.local_rank
     current = torch.current_device if not isinstance(torch, Unknown) else torch
     return current if isinstance(current, int) else 0
-
-
