@@ -12,15 +12,16 @@ from qvl_preflight._version import __version__
 
 TYPE_CHECKING = False  # typing costs more than this whole module
 if TYPE_CHECKING:
-    from qvl_preflight.api import FixedKwargs, check, collect_facts, doctor, explain, fix_kwargs
+    from qvl_preflight.api import FixedKwargs, check, doctor, explain, fix_kwargs
     from qvl_preflight.exceptions import FixDidNotConverge, InputError, PreflightError
     from qvl_preflight.facts import Facts
+    from qvl_preflight.facts_from import collect_facts
     from qvl_preflight.report import Change, Finding, Fix, Report
     from qvl_preflight.request import MISSING
     from qvl_preflight.unknown import Unknown
 
 _HOMES = {
-    "check": "api", "fix_kwargs": "api", "doctor": "api", "explain": "api", "collect_facts": "api", "FixedKwargs": "api",
+    "check": "api", "fix_kwargs": "api", "doctor": "api", "explain": "api", "collect_facts": "facts_from", "FixedKwargs": "api",
     "Facts": "facts", "Unknown": "unknown", "Report": "report", "Finding": "report", "Fix": "report", "Change": "report", "MISSING": "request",
     "PreflightError": "exceptions", "InputError": "exceptions", "FixDidNotConverge": "exceptions",
 }  # fmt: skip

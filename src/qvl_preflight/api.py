@@ -8,16 +8,15 @@ from typing import Any
 
 from qvl_preflight import engine
 from qvl_preflight.checkpoint import read_checkpoint
+from qvl_preflight.environment import examine
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.facts import Facts
+from qvl_preflight.facts_from import FactsLike, facts_of
 from qvl_preflight.live import apply_changes
 from qvl_preflight.plan import Situation
 from qvl_preflight.report import Change, Report
 from qvl_preflight.request import make_request, to_plain, to_record
 from qvl_preflight.rule import find_rule, select_rules
 from qvl_preflight.unknown import Unknown
-
-FactsLike = Facts | Mapping[str, Any] | str | os.PathLike[str] | None
 
 
 class FixedKwargs(dict[str, Any]):
@@ -36,13 +35,6 @@ class FixedKwargs(dict[str, Any]):
     def to_plain(self) -> dict[str, Any]:
         """The kwargs in the plain form of the contract."""
         return {key: to_plain(to_record(value)) for key, value in self.items()}
-
-
-def collect_facts(*, deep: bool = False) -> Facts:
-    """The facts of this machine and process. ``deep`` is reserved for what only torch itself can tell."""
-    from qvl_preflight.probes import collect
-
-    return collect()
 
 
 def check(
@@ -70,7 +62,7 @@ def fix_kwargs(
 
 def doctor(*, facts: FactsLike = None, deep: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Report:
     """What is found about the environment alone."""
-    return engine.check_environment(facts_of(facts), select_rules(select, ignore))
+    return examine(facts_of(facts), select, ignore)
 
 
 def explain(code: str) -> str:
@@ -89,12 +81,3 @@ def situation(
     request = make_request(os.fspath(model), kwargs, purpose=purpose, loader=loader, peft=peft, trainer=trainer)
     env = {} if isinstance(known.env, Unknown) else known.env
     return Situation(known, request, read_checkpoint(request.model, env if facts is not None else os.environ))
-
-
-def facts_of(facts: FactsLike) -> Facts:
-    """Facts out of any of their forms; None: this machine. Raises InputError."""
-    if facts is None:
-        return collect_facts()
-    if isinstance(facts, Facts):
-        return facts
-    return Facts.from_dict(facts) if isinstance(facts, Mapping) else Facts.load(os.fspath(facts))

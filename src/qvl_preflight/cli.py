@@ -88,15 +88,19 @@ def _common(parser: argparse.ArgumentParser, run: Any) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from qvl_preflight import api
+    from qvl_preflight.facts_from import facts_of
 
-    facts = api.facts_of(arguments.facts)
+    facts = facts_of(arguments.facts)
     if arguments.save:
         _save(arguments.save, facts.to_dict())
     select, ignore = _listed(arguments.select), _listed(arguments.ignore)
     if arguments.model:
-        return _show(api.check(arguments.model, facts=facts, select=select, ignore=ignore), arguments)
-    return _show(api.doctor(facts=facts, select=select, ignore=ignore), arguments)
+        from qvl_preflight.api import check
+
+        return _show(check(arguments.model, facts=facts, select=select, ignore=ignore), arguments)
+    from qvl_preflight.environment import examine
+
+    return _show(examine(facts, select, ignore), arguments)
 
 
 def _check(arguments: argparse.Namespace) -> int:

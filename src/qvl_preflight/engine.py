@@ -6,81 +6,37 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qvl_preflight.devices import visible_devices
 from qvl_preflight.exceptions import FixDidNotConverge
-from qvl_preflight.facts import Facts, Packages, field_names
+from qvl_preflight.facts import field_names
+from qvl_preflight.judge import judge, ordered
 from qvl_preflight.plan import LoadPlan, Situation, Stage
 from qvl_preflight.planner import make_plan
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Change, Finding, Report, Severity, Skipped
 from qvl_preflight.rule import Rule
-from qvl_preflight.unknown import Undecided
 
 ROUNDS = 10
-_STAGES = {stage.reported: index for index, stage in reversed(list(enumerate(Stage)))}
 
 
 def check(situation: Situation, rules: Iterable[Rule]) -> Report:
     """Everything that is found about a call."""
     plan = make_plan(situation)
-    findings, skipped = _judge(rules, _offer(situation.facts, situation, plan))
+    findings, skipped = judge(rules, _offer(situation, plan))
     matters = _open_questions(plan)
     skipped = [replace(item, matters=item.code in matters) for item in skipped]
     skipped += [
         Skipped(code, name, reason, True) for code, (name, reason) in matters.items() if code not in {item.code for item in skipped}
     ]
-    return Report(_ordered(findings, plan), tuple(skipped), situation.facts, plan, situation.request, _notes(situation))
+    return Report(ordered(findings, plan.raises), tuple(skipped), situation.facts, plan, situation.request, _notes(situation))
 
 
-def check_environment(facts: Facts, rules: Iterable[Rule]) -> Report:
-    """What is found about the machine alone."""
-    findings, skipped = _judge((rule for rule in rules if rule.environment), _offer(facts, None, None))
-    return Report(_ordered(findings, None), tuple(skipped), facts)
-
-
-def _offer(facts: Facts, situation: Situation | None, plan: LoadPlan | None) -> dict[str, Any]:
+def _offer(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
     """What rules may ask for, by name."""
-    offer: dict[str, Any] = {name: getattr(facts, name) for name in field_names()} | {"plan": plan, "facts": facts}
-    if situation is None or plan is None:
-        return offer | {"devices": visible_devices(facts), "packages": Packages(facts)}
-    return offer | {
-        "devices": situation.devices, "packages": situation.packages, "request": situation.request,
+    facts = situation.facts
+    return {name: getattr(facts, name) for name in field_names()} | {
+        "facts": facts, "plan": plan, "devices": situation.devices, "packages": situation.packages, "request": situation.request,
         "checkpoint": situation.checkpoint, "situation": situation, "remedies": Remedies(situation, plan),
     }  # fmt: skip
-
-
-def _judge(rules: Iterable[Rule], offer: dict[str, Any]) -> tuple[list[Finding], list[Skipped]]:
-    findings: list[Finding] = []
-    skipped: list[Skipped] = []
-    for rule in rules:
-        try:
-            for finding in rule.judge(*(offer[name] for name in rule.needs)):
-                findings.append(
-                    replace(finding, code=rule.code, name=rule.name, topic=rule.topic, severity=finding.severity or rule.severity)
-                )
-        except Undecided as undecided:
-            skipped.append(Skipped(rule.code, rule.name, undecided.reason))
-        except Exception as error:  # a rule of ours that breaks must not take the others with it
-            if STRICT:
-                raise
-            message = f"the rule {rule.code} ({rule.name}) failed: {type(error).__name__}: {error}; the other rules were run"
-            findings.append(Finding(message, code="QVL000", name="rule-failed", topic="internal", severity=Severity.NOTE))
-    return findings, skipped
-
-
-STRICT = False  # tests: let a rule's own exception through
-
-
-def _ordered(findings: list[Finding], plan: LoadPlan | None) -> tuple[Finding, ...]:
-    """Errors first; among equals what is met first comes first."""
-    position = {id(raised): index for index, raised in enumerate(plan.raises)} if plan else {}
-
-    def key(finding: Finding) -> tuple[int, int, int, str]:
-        severity = finding.severity or Severity.NOTE
-        met = position.get(id(finding.raises), len(position))
-        return severity.rank, met if finding.raises else len(position), _STAGES.get(finding.stage, 0), finding.code
-
-    return tuple(sorted(findings, key=key))
 
 
 def _open_questions(plan: LoadPlan) -> dict[str, tuple[str, str]]:
@@ -165,4 +121,4 @@ def _applicable(findings: Iterable[Finding], situation: Situation, unsafe: bool)
     return out
 
 
-__all__ = ["Fixed", "check", "check_environment", "fix"]
+__all__ = ["Fixed", "check", "fix"]

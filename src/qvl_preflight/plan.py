@@ -61,6 +61,7 @@ class WillRaise:
     why: str
     condition: str | None = None
     evidence: Evidence = Evidence.RECORDED
+    at: str = ""  # the line that raises it, where the message says nothing
 
     @property
     def certain(self) -> bool:

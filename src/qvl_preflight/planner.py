@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from qvl_preflight.plan import Draft, LoadPlan, Situation, Stage, WillRaise
-from qvl_preflight.stack import awq, bitsandbytes, gptq, gptq_environment, peft, placement, quantizers, trainer, transformers
+from qvl_preflight.stack import (
+    attention,
+    awq,
+    bitsandbytes,
+    gptq,
+    gptq_environment,
+    peft,
+    placement,
+    quantizers,
+    trainer,
+    transformers,
+)
 from qvl_preflight.stack.accelerate import units
 from qvl_preflight.unknown import Undecided, Unknown
 
@@ -23,7 +34,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.ENVIRONMENT, awq.environment),
     (Stage.DTYPE, transformers.dtype),
     (Stage.MODEL, transformers.left_over),
-    (Stage.MODEL, transformers.attention),
+    (Stage.MODEL, attention.attention),
     (Stage.KERNEL, gptq.kernel),
     (Stage.DEVICE_MAP, placement.limits),
     (Stage.DEVICE_MAP, placement.place),

@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.plan import LoadPlan, WillRaise
 from qvl_preflight.report import Finding, Fix, Severity
+
+if TYPE_CHECKING:
+    from qvl_preflight.plan import LoadPlan, WillRaise
 
 Judge = Callable[..., Iterator[Finding]]
 
@@ -95,10 +98,21 @@ def rule(
 
 def all_rules() -> tuple[Rule, ...]:
     """Every rule, by code."""
-    from qvl_preflight import rules  # fills the registry
+    from qvl_preflight.rules import load_themes
 
-    assert rules.THEMES
+    load_themes()
     return tuple(sorted(_REGISTRY.values(), key=lambda entry: entry.code))
+
+
+def environment_rules(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Rule, ...]:
+    """The rules that judge a machine alone. Without selectors only their modules are loaded. Raises InputError."""
+    select, ignore = tuple(select), tuple(ignore)
+    if select or ignore:
+        return tuple(entry for entry in select_rules(select, ignore) if entry.environment)
+    from qvl_preflight.rules import cuda, devices
+
+    themes = (cuda.__name__, devices.__name__)
+    return tuple(entry for _, entry in sorted(_REGISTRY.items()) if entry.environment and entry.judge.__module__ in themes)
 
 
 def find_rule(key: str) -> Rule:

@@ -66,6 +66,8 @@ def _gpu(gpu: Gpu) -> str:
 
 def _torch(facts: Facts) -> str:
     torch = facts.torch
+    if not isinstance(facts.packages, Unknown) and facts.packages_complete and not facts.packages.get("torch"):
+        return "not installed"
     if isinstance(torch, Unknown):
         return f"build unknown: {torch.reason}"
     if torch.cuda_build is False:

@@ -16,6 +16,7 @@ from qvl_preflight.request import show
 
 if TYPE_CHECKING:
     from qvl_preflight.engine import Fixed
+    from qvl_preflight.plan import WillRaise
 
 _VERDICTS = {
     "fails": ("FAILS", "bold red"), "degraded": ("DEGRADED", "bold yellow"), "incomplete": ("INCOMPLETE", "bold yellow"), "ok": ("OK", "bold green"),
@@ -92,7 +93,9 @@ def _head(console: Console, report: Report) -> None:
     subject = f"{request.model} for {request.purpose}" if request else "this environment"
     word, style = _VERDICTS[report.verdict]
     meaning = (
-        _MEANING[report.verdict] if request else ("nothing was found" if report.verdict in ("ok", "incomplete") else "see below")
+        _MEANING[report.verdict]
+        if request
+        else ("nothing is wrong with it" if report.verdict in ("ok", "incomplete") else "not all of it can be used")
     )
     console.print(Text.assemble((word, style), f"  {subject}: {meaning}"))
     if report.plan is not None and report.plan.stops_at is None:
@@ -105,8 +108,7 @@ def _finding(console: Console, number: int, finding: Finding) -> None:
     console.print(Text.assemble((f"{number}. {severity}", _STYLE[severity]), f"  {finding.name} ({finding.code})"))
     rows: list[tuple[str, str | Text]] = []
     if finding.raises is not None:
-        text = " ".join(finding.raises.text.split())
-        rows.append(("What", f"{_STAGE[finding.stage]} {finding.raises.type}{f': {text}' if text else ' (it carries no message)'}"))
+        rows.append(("What", f"{_STAGE[finding.stage]} {finding.raises.type}{_said(finding.raises)}"))
         rows.append(("Why", finding.message))
     else:
         rows.append(("What", finding.message))
@@ -114,6 +116,12 @@ def _finding(console: Console, number: int, finding: Finding) -> None:
         rows += _fix(finding.fix)
     rows.append(("More", f"qvl-preflight explain {finding.code}"))
     _grid(console, rows)
+
+
+def _said(raises: WillRaise) -> str:
+    """The message in one line; where there is none, the statement that raises it."""
+    text = " ".join(raises.text.split())
+    return f": {text}" if text else f", without a message, from: {raises.at}" if raises.at else ", without a message"
 
 
 def _fix(fix: Fix) -> Iterable[tuple[str, str | Text]]:

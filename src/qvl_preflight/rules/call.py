@@ -180,3 +180,29 @@ def attention_package_missing(plan: LoadPlan, remedies: Remedies) -> Iterator[Fi
         "QVL904",
         remedies.edit("Use PyTorch's own attention", Applicability.REQUIRED, attn_implementation="sdpa"),
     )
+
+
+@rule("QVL905", Severity.ERROR, topic="sdpa-unsupported", symptoms=(r"Specified `attn_implementation=.* is not supported",))
+def unknown_attention(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    The attention implementation has a name that this release does not know.
+
+    ## What happens
+    transformers 4.36 to 4.47 take "eager", "sdpa" and "flash_attention_2"; any other name, one of a kernel on the hub included, raises a
+    ValueError while the model is built.
+
+    ## Example
+    ```python stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, attn_implementation="flash_attn_2")
+    ```
+    Use instead:
+    ```python stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, attn_implementation="sdpa")
+    ```
+
+    ## Fix safety
+    Required: PyTorch's own attention computes the same, more slowly for long inputs, with differences in the last digits.
+    """
+    yield from as_planned(
+        plan, "QVL905", remedies.edit("Use PyTorch's own attention", Applicability.REQUIRED, attn_implementation="sdpa")
+    )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from qvl_preflight.devices import Devices
-from qvl_preflight.facts import Facts
-from qvl_preflight.plan import LoadPlan
-from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.cuda import Refusal, refusal_of
 from qvl_preflight.unknown import need
+
+if TYPE_CHECKING:
+    from qvl_preflight.devices import Devices
+    from qvl_preflight.facts import Facts
+    from qvl_preflight.plan import LoadPlan
+    from qvl_preflight.remedies import Remedies
 
 
 def _reason(facts: Facts, devices: Devices, cause: str) -> Refusal | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from qvl_preflight.devices import REPEATED, Devices
-from qvl_preflight.plan import LoadPlan
-from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Finding, Fix, Severity
-from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.unknown import need
+
+if TYPE_CHECKING:
+    from qvl_preflight.plan import LoadPlan
+    from qvl_preflight.remedies import Remedies
+    from qvl_preflight.request import Request
 
 _ON_PURPOSE = ("", "-1")  # how people say "no GPU"
 

@@ -104,12 +104,13 @@ class Trouble:
     type: str
     text: str
     evidence: Evidence
+    at: str = ""
 
 
 # modeling/_utils.py:439 (v1: prepare_buffers), qlinear_exllamav2.py:170 (v2: post_init)
 ON_CPU = {
     "exllama": Trouble("RuntimeError", "no device index", Evidence.RUN),
-    "exllamav2": Trouble("AssertionError", "", Evidence.RECORDED),
+    "exllamav2": Trouble("AssertionError", "", Evidence.RECORDED, 'assert self.qweight.device.type == "cuda"'),
 }
 
 # optimum's own guard, in post_init_model: it looks at the first parameter alone, and never at whether a kernel was built.

@@ -37,9 +37,15 @@ def environment(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         return
     installed, release = situation.packages.release("bitsandbytes"), situation.packages.release("transformers") or (0,)
     if release >= (5,):
+        if not situation.packages.has("accelerate"):
+            text = (
+                f"Using `bitsandbytes` {quantization.bits}-bit quantization requires accelerate: `pip install 'accelerate>=1.1.0'`"
+            )
+            why = "bitsandbytes layers need accelerate, which is not installed"
+            yield WillRaise("QVL601", Stage.ENVIRONMENT, "ImportError", text, "accelerate", why, evidence=Evidence.RUN)
         if installed is None or installed < (0, 46, 1):
             yield WillRaise("QVL309", Stage.ENVIRONMENT, "ImportError", _MISSING_V5.format(bits=quantization.bits), "bitsandbytes",
-                            "bitsandbytes is not installed" if installed is None else "transformers 5 takes bitsandbytes from 0.46.1 on", evidence=Evidence.SOURCE)  # fmt: skip
+                            "bitsandbytes is not installed" if installed is None else "transformers 5 takes bitsandbytes from 0.46.1 on", evidence=Evidence.RUN if installed is None else Evidence.SOURCE)  # fmt: skip
     elif installed is None and quantization.bits == 4:
         # The metadata is read by BitsAndBytesConfig itself (utils/quantization_config.py post_init, 4.32 to 4.57).
         yield WillRaise(

@@ -75,6 +75,12 @@ def kernel(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             evidence=Evidence.RUN,
         )
         return
+    if device_name(situation.request.device_map) == "meta" and (situation.packages.release("gptqmodel") or (0,)) >= (7,):
+        text = "Unsupported selector device family `meta`"
+        yield WillRaise(
+            "QVL406", Stage.KERNEL, "ValueError", text, "meta", 'device_map="meta" loads no weights at all', evidence=Evidence.RUN
+        )
+        return
     draft.kernel_device = selector_device(situation)
     config, name = quantization.config, backend_name(situation, quantization.config)
     layer = gptqmodel.Layer(
@@ -164,7 +170,9 @@ def _exllama_on_cpu(situation: Situation, draft: Draft, quantization: Quantizati
     if trouble is not None and draft.devices != ("meta",):
         if flags.disable_exllama:
             why = "the weights end on the CPU, where exllama v2 cannot run; this optimum has no switch for it: disable_exllama=True turns off v1 alone"
-        yield WillRaise("QVL306", Stage.MATERIALISE, trouble.type, trouble.text, "cpu", why, chosen.condition, trouble.evidence)
+        yield WillRaise(
+            "QVL306", Stage.MATERIALISE, trouble.type, trouble.text, "cpu", why, chosen.condition, trouble.evidence, trouble.at
+        )
 
 
 def _first_use(situation: Situation, draft: Draft) -> Iterator[WillRaise]:

@@ -107,6 +107,12 @@ def _missing(names: tuple[str, ...], type_: str, text: str, evidence: Evidence, 
 
 
 _NO_METADATA = _missing(("auto-gptq",), "PackageNotFoundError", "No package metadata was found for auto-gptq", Evidence.RUN)
+# auto-gptq and gptqmodel import it themselves, device_map or not.
+_NO_ACCELERATE = replace(
+    _missing(("accelerate",), "ModuleNotFoundError", "No module named 'accelerate'", Evidence.RUN),
+    code="QVL601",
+    why="the packages that load GPTQ import accelerate, which is not installed",
+)
 _NO_OPTIMUM = _missing(("optimum",), "ImportError", _OPTIMUM, Evidence.RUN)
 _TOO_OLD = _Check(
     _gptqmodel_too_old,
@@ -120,7 +126,7 @@ _ENVIRONMENT: ByRelease[tuple[_Check, ...]] = ByRelease(
     "transformers",
     Row("4.32", "4.33", (_NEEDS_GPU, _missing(("optimum", "auto-gptq"), "ImportError", "Loading GPTQ quantized model requires optimum library : `pip install optimum` and auto-gptq library 'pip install auto-gptq'", Evidence.SOURCE)), Evidence.RECORDED, "transformers 4.32.0 modeling_utils.py:2474"),
     Row("4.33", "4.35", (_NEEDS_GPU, _missing(("optimum", "auto-gptq"), "ImportError", _BOTH, Evidence.SOURCE)), Evidence.SOURCE, "transformers 4.34.1 modeling_utils.py:2687"),
-    Row("4.35", "4.38", (_NO_METADATA, _OLD_NEEDS_GPU, _missing(("optimum",), "ImportError", _BOTH, Evidence.RUN)), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3142"),
+    Row("4.35", "4.38", (_NO_METADATA, _OLD_NEEDS_GPU, _missing(("optimum",), "ImportError", _BOTH, Evidence.RUN), _NO_ACCELERATE), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3142"),
     Row("4.38", "4.46", (_missing(("optimum",), "ModuleNotFoundError", "No module named 'optimum'", Evidence.SOURCE), _NO_METADATA, _OLD_NEEDS_GPU), Evidence.SOURCE, "transformers 4.45.2 quantizers/quantizer_gptq.py:45"),
     Row("4.46", "4.49", (_NO_OPTIMUM, _missing(("auto-gptq",), "ImportError", "Loading a GPTQ quantized model requires the auto-gptq library (`pip install auto-gptq`)", Evidence.SOURCE), _OLD_NEEDS_GPU), Evidence.SOURCE, "transformers 4.48.3 quantizers/quantizer_gptq.py"),
     Row("4.49", "5.0", (
@@ -134,7 +140,7 @@ _ENVIRONMENT: ByRelease[tuple[_Check, ...]] = ByRelease(
         _Check(_optimum_23_alone, "NameError", "name 'QuantizeConfig' is not defined", _MISSING, "transformers 5 loads GPTQ through gptqmodel, which is not installed (auto-gptq no longer counts)", Evidence.RUN),
         _Check(lambda s: not s.packages.has("gptqmodel") and not available(s), "RuntimeError", _GPU, _MISSING, "transformers 5 loads GPTQ through gptqmodel, which is not installed", Evidence.SOURCE),
         _missing(("gptqmodel",), "ImportError", "Loading a GPTQ quantized model requires gptqmodel (`pip install gptqmodel`) library.", Evidence.SOURCE),
-        _TOO_OLD,
+        _TOO_OLD, _NO_ACCELERATE,
     ), Evidence.RUN, "transformers 5.23.0 quantizers/quantizer_gptq.py:49"),
 )  # fmt: skip
 
@@ -200,7 +206,7 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             "Cannot specify both `disable_exllama` and `use_exllama`. Please use just `use_exllama`",
             "exllama-flags",
             "both spellings of one switch are given",
-            evidence=Evidence.SOURCE,
+            evidence=Evidence.RUN,
         )
 
 

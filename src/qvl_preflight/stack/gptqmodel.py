@@ -149,6 +149,11 @@ def choose(situation: Situation, backend: str, device: str, layer: Layer) -> Spe
     raise Unsupported(f"'{backend}' is not a valid BACKEND")
 
 
+def runs_on_cpu(situation: Situation, backend: str) -> bool:
+    """Can the kernel of that name hold weights on the CPU? True for names that are no kernel's."""
+    return all("cpu" in spec.devices for spec in KERNELS.value(situation.packages) if backend in spec.backends)
+
+
 def _first_that_fits(situation: Situation, specs: tuple[Spec, ...], device: str, layer: Layer, trainable: bool) -> Spec:
     for spec in specs:
         if (
@@ -168,7 +173,7 @@ def _first_that_fits(situation: Situation, specs: tuple[Spec, ...], device: str,
 def _requested(situation: Situation, spec: Spec, device: str, layer: Layer) -> Spec:
     from qvl_preflight.stack.cuda import available
 
-    if device == "cpu" and "cpu" not in spec.devices and spec.name in _WITHOUT_CUDA and not available(situation):
+    if spec.name in _WITHOUT_CUDA and not available(situation):
         raise Unsupported(_WITHOUT_CUDA[spec.name])
     if device not in spec.devices or not _capable(situation, spec, device):
         raise Unsupported(f"<class '{spec.path}'> does not support device: {device if device == 'cpu' else 'cuda:0'}")

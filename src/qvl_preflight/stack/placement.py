@@ -48,7 +48,7 @@ def limits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
                 str(error),
                 "max-memory",
                 f"max_memory gives {key!r} the size {value!r}",
-                evidence=Evidence.SOURCE,
+                evidence=Evidence.RUN,
             )
             return
     yield from _ordinals(situation, [f"cuda:{key}" for key in given if isinstance(key, int)], Stage.DEVICE_MAP)
@@ -202,6 +202,5 @@ def _without_cuda(situation: Situation) -> tuple[str, str]:
 def meta(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """FORWARD: a model that was never filled."""
     if device_name(situation.request.device_map) == "meta" and situation.request.purpose != "quantize":
-        recorded = (situation.packages.release("transformers") or (0,)) >= (5,)
-        yield WillRaise("QVL406", Stage.FORWARD, "RuntimeError", "Tensor.item() cannot be called on meta tensors", "meta",
-                        'device_map="meta" loads no weights at all', None if recorded else "the model is used after the load", Evidence.RECORDED)  # fmt: skip
+        text = "Tensor.item() cannot be called on meta tensors"
+        yield WillRaise("QVL406", Stage.FORWARD, "RuntimeError", text, "meta", 'device_map="meta" loads no weights at all')

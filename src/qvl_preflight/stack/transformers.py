@@ -222,47 +222,6 @@ def left_over(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             )
 
 
-_NO_FLASH = ByRelease(
-    "transformers",
-    Row("4.34", "4.57", "FlashAttention2 has been toggled on, but it cannot be used due to the following error: the package flash_attn seems to be not installed", Evidence.RUN, "transformers 4.37.2 modeling_utils.py:1478"),
-    Row("4.57", "5.0", "FlashAttention2 has been toggled on, but it cannot be used due to the following error: the package flash_attn seems to be not installed", Evidence.SOURCE, "transformers 4.57.1"),
-    Row("5.0", None, "FlashAttention2 has been toggled on, but it cannot be used due to the following error: the package for FlashAttention2 doesn't seem to be installed", Evidence.RECORDED, "transformers 5.17.0 modeling_utils.py:1558"),
-)  # fmt: skip
-
-
-def attention(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """MODEL: an attention implementation whose package is not installed."""
-    asked = situation.request.kwargs.get("attn_implementation")
-    release = situation.packages.release("transformers") or (0,)
-    if not isinstance(asked, str):
-        return
-    if "/" in asked:
-        if release >= (5,) and not situation.packages.has("kernels"):
-            yield WillRaise(
-                "QVL904",
-                Stage.MODEL,
-                "ImportError",
-                "`kernels` is either not installed or uses an incompatible version.",
-                "attention",
-                f'"{asked}" is fetched by the package kernels, which is not installed',
-            )
-        return
-    package = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}.get(asked)
-    if package is None or situation.packages.has(package) or (release >= (5,) and situation.packages.has("kernels")):
-        return  # transformers 5 falls back to the hub's kernel where the package kernels is there
-    row = _NO_FLASH.row(situation.packages)
-    text = row.value.replace("FlashAttention2", "FlashAttention3") if asked.endswith("3") else row.value
-    yield WillRaise(
-        "QVL904",
-        Stage.MODEL,
-        "ImportError",
-        text,
-        "attention",
-        f"{asked} is asked for, and the package {package} is not installed",
-        evidence=row.evidence,
-    )
-
-
 def resolve_device(situation: Situation, value: Any) -> str:
     """The name under which torch shows a device of a device_map: an ordinal, "cuda", a torch.device. Raises Undecided."""
     name = device_name(value)

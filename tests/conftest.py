@@ -1,0 +1,27 @@
+"""Shared by all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qvl_preflight import judge, testing
+
+
+@pytest.fixture(autouse=True)
+def _rules_must_not_break() -> Iterator[None]:
+    """In tests a rule's own exception propagates instead of becoming a QVL000."""
+    judge.STRICT = True
+    yield
+    judge.STRICT = False
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every named checkpoint."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    for name in ("Qwen/Qwen2-7B-Instruct", "Qwen/Qwen2-7B-Instruct-GPTQ-Int4", "Qwen/Qwen-VL-Chat-Int4", "broken/missing-shard"):
+        testing.checkpoint(name, root)
+    return root

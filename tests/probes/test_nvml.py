@@ -1,0 +1,222 @@
+"""NVML is asked through a fake library: what it refuses becomes Unknown with its reason, and only there."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qvl_preflight.facts import Driver, Gpu
+from qvl_preflight.probes import nvml
+from qvl_preflight.unknown import Unknown
+
+A100 = Gpu(0, "GPU-a", "NVIDIA A100-SXM4-80GB", (8, 0), 85899345920, 84987740160, False)
+T4 = Gpu(1, "GPU-t", "Tesla T4", (7, 5), 15843721216, 15000000000, False)
+FIRST_HANDLE = 1  # a handle of 0 would be a null pointer
+
+
+def library(*gpus: Gpu, cuda: int = 12020, refuse: Mapping[str, int] | None = None) -> SimpleNamespace:
+    """A stand-in for libnvidia-ml.so. ``refuse``: the code that a function returns, for all devices or for ``name of 1``."""
+
+    def asked(handle: Any) -> Gpu:
+        return gpus[handle.value - FIRST_HANDLE]
+
+    def put(pointer: Any, value: Any) -> None:
+        pointer._obj.value = value
+
+    def memory(handle: Any, pointer: Any) -> None:
+        gpu = asked(handle)
+        pointer._obj.total, pointer._obj.free, pointer._obj.used = gpu.total_bytes, gpu.free_bytes, 1
+
+    def capability(handle: Any, major: Any, minor: Any) -> None:
+        for pointer, value in zip((major, minor), asked(handle).capability, strict=True):
+            put(pointer, value)
+
+    answers: dict[str, Callable[..., Any]] = {
+        "nvmlInit_v2": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlSystemGetDriverVersion": lambda buffer, size: setattr(buffer, "value", b"535.104.05"),
+        "nvmlSystemGetCudaDriverVersion_v2": lambda pointer: put(pointer, cuda),
+        "nvmlDeviceGetCount_v2": lambda pointer: put(pointer, len(gpus)),
+        "nvmlDeviceGetHandleByIndex_v2": lambda index, pointer: put(pointer, index.value + FIRST_HANDLE),
+        "nvmlDeviceGetUUID": lambda handle, buffer, size: setattr(buffer, "value", asked(handle).uuid.encode()),
+        "nvmlDeviceGetName": lambda handle, buffer, size: setattr(buffer, "value", asked(handle).name.encode()),
+        "nvmlDeviceGetMemoryInfo": memory,
+        "nvmlDeviceGetCudaComputeCapability": capability,
+        "nvmlDeviceGetMigMode": lambda handle, current, pending: put(current, int(asked(handle).mig)),
+    }
+    calls: list[str] = []
+
+    def function(name: str, answer: Callable[..., Any]) -> Callable[..., int]:
+        def call(*arguments: Any) -> int:
+            calls.append(name)
+            handle = arguments[0] if arguments and isinstance(arguments[0], ctypes.c_void_p) else None
+            which = f"{name} of {handle.value - FIRST_HANDLE}" if handle is not None and handle.value else name
+            code = (refuse or {}).get(name) or (refuse or {}).get(which, 0)
+            if not code:
+                answer(*arguments)
+            return code
+
+        return call
+
+    return SimpleNamespace(calls=calls, **{name: function(name, answer) for name, answer in answers.items()})
+
+
+def probe(monkeypatch: pytest.MonkeyPatch, fake: SimpleNamespace) -> dict[str, Any]:
+    """What the probe makes of a fake library."""
+    monkeypatch.setattr(nvml, "_load", lambda: fake)
+    return nvml.probe()
+
+
+def test_two_gpus_are_read_in_nvml_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field of both devices and of the driver is what NVML answers."""
+    assert probe(monkeypatch, library(A100, T4)) == {"driver": Driver("535.104.05", "12.2"), "gpus": (A100, T4)}
+
+
+def test_the_library_is_shut_down_after_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stays initialised in the user's process, and shutting down comes last."""
+    fake = library(A100)
+    probe(monkeypatch, fake)
+    assert fake.calls[0] == "nvmlInit_v2"
+    assert fake.calls[-1] == "nvmlShutdown"
+    assert fake.calls.count("nvmlShutdown") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        pytest.param(12020, "12.2", id="12020 is CUDA 12.2"),
+        pytest.param(13000, "13.0", id="13000 is CUDA 13.0"),
+        pytest.param(11080, "11.8", id="11080 is CUDA 11.8"),
+        pytest.param(12100, "12.10", id="12100 would be CUDA 12.10"),
+    ],
+)
+def test_cuda_version_number_is_decoded(monkeypatch: pytest.MonkeyPatch, number: int, text: str) -> None:
+    """NVML packs major and minor into one number: major * 1000 + minor * 10."""
+    assert probe(monkeypatch, library(cuda=number))["driver"].cuda == text
+
+
+@pytest.mark.parametrize(
+    "fake",
+    [
+        pytest.param(None, id="there is no library"),
+        pytest.param(library(A100, refuse={"nvmlInit_v2": 9}), id="the library says that no driver is loaded"),
+    ],
+)
+def test_no_driver_is_known_to_be_absent(monkeypatch: pytest.MonkeyPatch, fake: SimpleNamespace | None) -> None:
+    """Without a driver there are no GPUs: that is knowledge, not ignorance."""
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    monkeypatch.setattr(nvml, "_load", lambda: fake)
+    assert nvml.probe() == {"driver": None, "gpus": ()}
+
+
+def test_driver_without_its_library_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container that lacks the driver's libraries nobody can say what the GPUs are."""
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/proc/driver/nvidia/version")
+    monkeypatch.setattr(nvml, "_load", lambda: None)
+    found = nvml.probe()
+    assert isinstance(found["gpus"], Unknown)
+    assert found["driver"] == found["gpus"]
+    assert "libnvidia-ml.so.1 is not to be found" in found["gpus"].reason
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        pytest.param(18, "do not match", id="driver and library of different releases"),
+        pytest.param(4, "no permission", id="no permission"),
+        pytest.param(999, "NVML error 999", id="a code that has no name here"),
+    ],
+)
+def test_refused_start_leaves_both_sections_unknown(monkeypatch: pytest.MonkeyPatch, code: int, reason: str) -> None:
+    """A driver that is there and does not answer is unknown, with NVML's reason, and is not shut down."""
+    fake = library(A100, refuse={"nvmlInit_v2": code})
+    found = probe(monkeypatch, fake)
+    for section in ("driver", "gpus"):
+        assert isinstance(found[section], Unknown)
+        assert found[section].reason.startswith("NVML: ")
+        assert reason in found[section].reason
+    assert fake.calls == ["nvmlInit_v2"]
+
+
+@pytest.mark.parametrize("question", ["nvmlDeviceGetCount_v2", "nvmlDeviceGetHandleByIndex_v2"])
+def test_uncountable_devices_leave_the_driver_known(monkeypatch: pytest.MonkeyPatch, question: str) -> None:
+    """Where the devices cannot be listed, they are unknown; the driver's own version still is known."""
+    fake = library(A100, refuse={question: 15})
+    found = probe(monkeypatch, fake)
+    assert found["gpus"] == Unknown("NVML: the GPU has fallen off the bus")
+    assert found["driver"].version == "535.104.05"
+    assert fake.calls[-1] == "nvmlShutdown"
+
+
+@pytest.mark.parametrize(
+    ("question", "fields"),
+    [
+        pytest.param("nvmlDeviceGetMemoryInfo", {"total_bytes", "free_bytes"}, id="memory of a device that shares the host's"),
+        pytest.param("nvmlDeviceGetName", {"name"}, id="the name"),
+        pytest.param("nvmlDeviceGetUUID", {"uuid"}, id="the UUID"),
+        pytest.param("nvmlDeviceGetCudaComputeCapability", {"capability"}, id="the compute capability"),
+    ],
+)
+def test_one_refused_question_costs_its_field_alone(monkeypatch: pytest.MonkeyPatch, question: str, fields: set[str]) -> None:
+    """The field has NVML's reason, the device's other fields and the other device are whole."""
+    first, second = probe(monkeypatch, library(A100, T4, refuse={f"{question} of 1": 3}))["gpus"]
+    assert first == A100
+    for name in ("index", "uuid", "name", "capability", "total_bytes", "free_bytes", "mig"):
+        expected = Unknown("NVML: not supported by this device") if name in fields else getattr(T4, name)
+        assert getattr(second, name) == expected, name
+
+
+def test_refused_driver_questions_cost_their_fields_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver's version is known where only its CUDA release is refused."""
+    found = probe(monkeypatch, library(A100, refuse={"nvmlSystemGetCudaDriverVersion_v2": 1}))
+    assert found == {"driver": Driver("535.104.05", Unknown("NVML: NVML is not initialised")), "gpus": (A100,)}
+
+
+@pytest.mark.parametrize(
+    ("refuse", "mig"),
+    [
+        pytest.param({}, True, id="partitioned"),
+        pytest.param({"nvmlDeviceGetMigMode": 3}, False, id="a device that cannot be partitioned"),
+        pytest.param({"nvmlDeviceGetMigMode": 4}, Unknown("NVML: no permission to ask the driver"), id="not allowed to ask"),
+    ],
+)
+def test_mig_is_three_valued(monkeypatch: pytest.MonkeyPatch, refuse: dict[str, int], mig: bool | Unknown) -> None:
+    """Only "not supported" means that a device is not partitioned; any other refusal leaves it open."""
+    partitioned = Gpu(0, "GPU-h", "NVIDIA H100", (9, 0), 1, 1, True)
+    assert probe(monkeypatch, library(partitioned, refuse=refuse))["gpus"][0].mig == mig
+
+
+def test_library_too_old_for_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that the library lacks makes its field unknown and no more."""
+    fake = library(A100)
+    del fake.nvmlDeviceGetMigMode
+    (gpu,) = probe(monkeypatch, fake)["gpus"]
+    assert isinstance(gpu.mig, Unknown)
+    assert "nvmlDeviceGetMigMode" in gpu.mig.reason
+    assert gpu.name == A100.name
+
+
+@pytest.mark.parametrize(
+    ("present", "loaded"),
+    [
+        pytest.param({"first", "second"}, "first", id="both are there: the first"),
+        pytest.param({"second"}, "second", id="only the one of WSL is there"),
+        pytest.param(set(), None, id="none is there"),
+    ],
+)
+def test_the_first_library_that_loads_is_taken(monkeypatch: pytest.MonkeyPatch, present: set[str], loaded: str | None) -> None:
+    """Libraries are tried in order, and one that cannot be loaded is passed over."""
+
+    def load(name: str) -> str:
+        if name not in present:
+            raise OSError(f"{name}: cannot open shared object file")
+        return name
+
+    monkeypatch.setattr(nvml, "_LIBRARIES", ("first", "second"))
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    assert nvml._load() == loaded

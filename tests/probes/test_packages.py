@@ -1,0 +1,161 @@
+"""Distributions by their metadata folders, and torch's build by its own file: nothing is imported."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from qvl_preflight.facts import Torch
+from qvl_preflight.probes import packages
+from qvl_preflight.unknown import Unknown
+
+
+def install(folder: Path, name: str, metadata: str | None = "METADATA", text: str = "Name: x\nVersion: 0\n") -> None:
+    """A metadata folder as an installer leaves it; without ``metadata`` as a broken uninstall leaves it."""
+    place = folder / name
+    place.mkdir(parents=True)
+    if metadata:
+        (place / metadata).write_text(text, encoding="utf-8")
+
+
+def found(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> dict[str, object]:
+    """What the probe finds on this path."""
+    monkeypatch.setattr(sys, "path", [str(folder) for folder in folders])
+    result: dict[str, object] = packages.probe()["packages"]
+    return result
+
+
+@pytest.mark.parametrize(
+    ("folder", "metadata", "name", "version"),
+    [
+        pytest.param("peft-0.8.2.dist-info", "METADATA", "peft", "0.8.2", id="a wheel"),
+        pytest.param("flash_attn-2.5.8.dist-info", "METADATA", "flash-attn", "2.5.8", id="underscores are hyphens"),
+        pytest.param("Jinja2-3.1.6.dist-info", "METADATA", "jinja2", "3.1.6", id="capitals are small letters"),
+        pytest.param("ruamel.yaml-0.18.6.dist-info", "METADATA", "ruamel-yaml", "0.18.6", id="dots are hyphens"),
+        pytest.param("torch-2.1.2+cu121.dist-info", "METADATA", "torch", "2.1.2+cu121", id="a local version stays whole"),
+        pytest.param("auto_gptq-0.7.1-py3.10.egg-info", "PKG-INFO", "auto-gptq", "0.7.1", id="an egg-info of one Python"),
+        pytest.param("optimum-1.16.2.egg-info", "PKG-INFO", "optimum", "1.16.2", id="an egg-info of any Python"),
+    ],
+)
+def test_a_distribution_is_found_by_its_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str, metadata: str, name: str, version: str
+) -> None:
+    """Name and version come out of the folder's name, the name normalised as PEP 503 says."""
+    install(tmp_path, folder, metadata)
+    assert found(monkeypatch, tmp_path) == {name: version}
+
+
+def test_an_egg_info_that_is_a_file_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Debian and distutils write the metadata as one file."""
+    (tmp_path / "PyYAML-5.4.1.egg-info").write_text("Metadata-Version: 1.2\n", encoding="utf-8")
+    assert found(monkeypatch, tmp_path) == {"pyyaml": "5.4.1"}
+
+
+def test_an_editable_checkout_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``setup.py develop`` leaves a folder without a version in its name; the version is in PKG-INFO, as importlib.metadata reads it."""
+    install(tmp_path, "transformers.egg-info", "PKG-INFO", "Metadata-Version: 2.1\nName: transformers\nVersion: 4.38.0.dev0\n")
+    assert found(monkeypatch, tmp_path) == {"transformers": "4.38.0.dev0"}
+
+
+def test_an_egg_on_the_path_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``setup.py install`` puts the egg itself on sys.path, its metadata inside: kernels built from source arrive so."""
+    egg = tmp_path / "auto_gptq-0.7.1-py3.10-linux-x86_64.egg"
+    install(egg, "EGG-INFO", "PKG-INFO", "Metadata-Version: 2.1\nName: auto-gptq\nVersion: 0.7.1\n")
+    assert found(monkeypatch, egg) == {"auto-gptq": "0.7.1"}
+
+
+def test_the_first_folder_of_the_path_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A release that is shadowed by an earlier folder would never be imported."""
+    install(tmp_path / "a", "peft-0.21.2.dist-info")
+    install(tmp_path / "b", "peft-0.8.2.dist-info")
+    install(tmp_path / "b", "torch-2.2.2.dist-info")
+    assert found(monkeypatch, tmp_path / "a", tmp_path / "b") == {"peft": "0.21.2", "torch": "2.2.2"}
+
+
+def test_the_empty_entry_is_the_current_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``''`` on sys.path is where the interpreter was started."""
+    install(tmp_path, "peft-0.8.2.dist-info")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [""])
+    assert packages.probe() == {"packages": {"peft": "0.8.2"}}
+
+
+def test_leftovers_and_strangers_are_not_distributions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder emptied by a broken uninstall, and whatever else lies there, is not installed."""
+    install(tmp_path, "peft-0.8.2.dist-info", metadata=None)
+    install(tmp_path, "dist-info")
+    install(tmp_path, "torch")
+    (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
+    assert found(monkeypatch, tmp_path) == {}
+
+
+def test_a_folder_that_cannot_be_listed_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """sys.path names zip files and folders that are gone; the others still count."""
+    archive = tmp_path / "python310.zip"
+    archive.write_bytes(b"")
+    install(tmp_path / "site", "peft-0.8.2.dist-info")
+    assert found(monkeypatch, archive, tmp_path / "gone", tmp_path / "site") == {"peft": "0.8.2"}
+
+
+def write_torch(folder: Path, text: str) -> None:
+    """A torch of which only version.py is there; importing it would fail."""
+    (folder / "torch").mkdir()
+    (folder / "torch" / "version.py").write_text(text, encoding="utf-8")
+
+
+NOT_SAID = Unknown("torch/version.py does not say")
+
+
+@pytest.mark.parametrize(
+    ("text", "cuda", "hip"),
+    [
+        pytest.param("cuda: Optional[str] = '12.1'\nhip: Optional[str] = None\n", "12.1", False, id="a CUDA wheel"),
+        pytest.param("cuda: Optional[str] = None\nhip: Optional[str] = None\n", False, False, id="a CPU wheel"),
+        pytest.param("cuda: Optional[str] = None\nhip: Optional[str] = '6.0.32830'\n", False, "6.0.32830", id="a ROCm wheel"),
+        pytest.param("cuda = '11.8'\nhip = None\n", "11.8", False, id="without annotations, as older releases write it"),
+        pytest.param('cuda: str | None = "13.0"\n', "13.0", NOT_SAID, id="another annotation and other quotes"),
+        pytest.param("__version__ = '2.1.2'\n", NOT_SAID, NOT_SAID, id="a file that does not say"),
+        pytest.param("# cuda = '11.8'\nnocuda = '1'\n", NOT_SAID, NOT_SAID, id="a comment and a longer name are not it"),
+    ],
+)
+def test_the_build_of_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, cuda: str | bool | Unknown, hip: str | bool | Unknown
+) -> None:
+    """CUDA and HIP of the build are read as torch writes them: a release, False for none, Unknown where it is not said."""
+    write_torch(tmp_path, "from typing import Optional\n" + text)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    torch = packages.probe_torch()["torch"]
+    assert (torch.cuda_build, torch.hip_build) == (cuda, hip)
+    assert type(torch.cuda_build) is type(cuda)
+
+
+def test_torch_that_is_not_there_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing can be said of the build of a torch that is not installed."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert packages.probe_torch() == {"torch": Unknown("torch is not installed")}
+
+
+@pytest.mark.parametrize(
+    ("loaded", "device"),
+    [
+        pytest.param({"is_initialized": lambda: True, "current_device": lambda: 1}, 1, id="initialised: its current device"),
+        pytest.param({"is_initialized": lambda: False}, None, id="imported, CUDA not initialised"),
+        pytest.param(None, None, id="half imported: without torch.cuda"),
+    ],
+)
+def test_the_current_device_of_a_loaded_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loaded: dict[str, object] | None, device: int | None
+) -> None:
+    """A torch that is loaded already is asked only where it has initialised CUDA: asking never initialises it."""
+    torch = ModuleType("torch")
+    if loaded is not None:
+        torch.cuda = SimpleNamespace(**loaded)  # type: ignore[attr-defined]
+    write_torch(tmp_path, "cuda = '12.1'\nhip = None\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    current = Unknown("this process has not initialised CUDA") if device is None else device
+    assert packages.probe_torch() == {"torch": Torch("12.1", False, current_device=current)}

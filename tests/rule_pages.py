@@ -1,0 +1,44 @@
+"""Reads the examples out of the rules' pages: each fence is one call on a named machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from qvl_preflight.cli_values import _from_python
+from qvl_preflight.rule import Rule
+
+_FENCE = re.compile(r"```python([^\n]*)\n(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One call of a page, and the machine that it is made on."""
+
+    model: str
+    kwargs: dict[str, Any]
+    hardware: str = "a100"
+    stack: str = "today"
+    purpose: str | None = None
+    trainer: bool = False
+
+
+def examples(rule: Rule) -> tuple[Example, Example]:
+    """The bad call and the good one."""
+    found = [_example(info, textwrap.dedent(code)) for info, code in _FENCE.findall(rule.page)]
+    assert len(found) == 2, f"{rule.code} has {len(found)} examples"
+    return found[0], found[1]
+
+
+def _example(info: str, code: str) -> Example:
+    call = ast.parse(code.strip(), mode="eval").body
+    assert isinstance(call, ast.Call)
+    settings: dict[str, Any] = dict(pair.split("=") for pair in info.split())
+    if settings.pop("trainer", None):
+        settings["trainer"] = True
+    return Example(
+        ast.literal_eval(call.args[0]), {keyword.arg or "": _from_python(keyword.value) for keyword in call.keywords}, **settings
+    )
