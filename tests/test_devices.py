@@ -58,7 +58,7 @@ def test_one_gpu_is_hidden(setting: str) -> None:
 
 @pytest.mark.parametrize("setting", [None, "0", "0,7", " 0", "0 ", "0, 1", "00", "0,-1", "0,"])
 def test_one_gpu_is_shown(setting: str | None) -> None:
-    """Recorded on one H100: the list counts up to its first entry that names no device; blanks and zeros are skipped."""
+    """The list counts up to its first entry that names no device; "0,7", " 0", "0, 1" and "00" are recorded on one H100."""
     devices = seen(ONE, setting)
     assert devices.visible == ONE
     assert not devices.hidden
@@ -68,7 +68,7 @@ def test_one_gpu_is_shown(setting: str | None) -> None:
 
 @pytest.mark.parametrize("setting", ["0,0", "0,00", "0,GPU-00aa", "GPU-00,GPU-00aa-bb0"])
 def test_a_device_named_twice_breaks_the_list(setting: str) -> None:
-    """Recorded on one H100 for "0,0": the runtime refuses to start, which is another failure than a hidden GPU."""
+    """The runtime refuses the whole list ("0,0" is recorded on one H100), which is another failure than a hidden GPU."""
     devices = seen(ONE, setting)
     assert devices.broken == REPEATED
     assert devices.visible == ()

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from qvl_preflight.exceptions import FixDidNotConverge, InputError, PreflightError
     from qvl_preflight.facts import Facts
     from qvl_preflight.facts_from import collect_facts
+    from qvl_preflight.missing import MISSING
     from qvl_preflight.report import Change, Finding, Fix, Report
-    from qvl_preflight.request import MISSING
     from qvl_preflight.unknown import Unknown
 
 _HOMES = {
     "check": "api", "fix_kwargs": "api", "doctor": "api", "explain": "api", "collect_facts": "facts_from", "FixedKwargs": "api",
-    "Facts": "facts", "Unknown": "unknown", "Report": "report", "Finding": "report", "Fix": "report", "Change": "report", "MISSING": "request",
+    "Facts": "facts", "Unknown": "unknown", "Report": "report", "Finding": "report", "Fix": "report", "Change": "report", "MISSING": "missing",
     "PreflightError": "exceptions", "InputError": "exceptions", "FixDidNotConverge": "exceptions",
 }  # fmt: skip
 
@@ -43,4 +43,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="qvl-preflight", description="Says what from_pretrained will do before it does it.")
     parser.add_argument("--version", action="version", version=f"qvl-preflight {__version__}")
-    commands = parser.add_subparsers(metavar="command", required=True)
+    commands = parser.add_subparsers(
+        metavar="command", required=True, prog="qvl-preflight"
+    )  # prog: else argparse loads shutil to find it
     doctor = commands.add_parser("doctor", help="look at this machine")
     doctor.add_argument("--model", metavar="M", help="a folder or hub id: say what its plain call will do here, too")
     doctor.add_argument("--save", metavar="F", help="write the facts to F, to be replayed with --facts")

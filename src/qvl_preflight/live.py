@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.report import MISSING, Change
+from qvl_preflight.missing import MISSING
+from qvl_preflight.report import Change
 from qvl_preflight.request import ConfigObject, Dtype, LiveObject, TorchDevice, is_plain_form, to_plain
 
 
 def apply_changes(kwargs: Mapping[str, Any], changes: tuple[Change, ...]) -> dict[str, Any]:
-    """The kwargs as passed, with the changes made: live values where live ones were given, plain ones where some input was plain."""
+    """The kwargs as passed, with the changes made: live values where live ones were given, plain ones where some input was plain.
+
+    An object that has to be added is made by importing transformers or torch; where they cannot be imported it comes in plain form.
+    """
     plain = any(map(is_plain_form, kwargs.values()))
     fixed = dict(kwargs)
     for change in changes:
-        value = change.after if change.after is MISSING else to_plain(change.after) if plain else to_live(change.after)
+        value = change.after if change.after is MISSING else to_plain(change.after) if plain else _live_or_plain(change.after)
         key, *rest = change.path.split(".")
         if rest:
             fixed[key] = _with_attribute(fixed[key], rest[0], value)
@@ -25,6 +29,13 @@ def apply_changes(kwargs: Mapping[str, Any], changes: tuple[Change, ...]) -> dic
         else:
             fixed[key] = value
     return fixed
+
+
+def _live_or_plain(value: Any) -> Any:
+    try:
+        return to_live(value)
+    except InputError:
+        return to_plain(value)
 
 
 def _with_attribute(holder: Any, name: str, value: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan, Situation
-from qvl_preflight.report import MISSING, Applicability, Edit, Fix
+from qvl_preflight.report import Applicability, Edit, Fix
 from qvl_preflight.request import ConfigObject, show
 from qvl_preflight.stack.cuda import available
 from qvl_preflight.stack.gptq_environment import backend_package

@@ -8,12 +8,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight._version import __version__
-from qvl_preflight.request import MISSING, Request, to_plain
 
 if TYPE_CHECKING:
     from qvl_preflight.engine import Fixed
     from qvl_preflight.facts import Facts
     from qvl_preflight.plan import LoadPlan, WillRaise
+    from qvl_preflight.request import Request
 
 SCHEMA = "qvl-preflight/report/1"
 
@@ -195,8 +195,10 @@ def fixed_to_dict(fixed: Fixed) -> dict[str, Any]:
 
 def json_value(value: Any) -> Any:
     """A record as JSON: keys become strings, an absent value the sentinel of the contract."""
+    from qvl_preflight.request import to_plain  # the doctor, which has no call, does without
+
     plain = to_plain(value)
     return {str(key): json_value(item) for key, item in plain.items()} if isinstance(plain, Mapping) else plain
 
 
-__all__ = ["MISSING", "Applicability", "Change", "Edit", "Finding", "Fix", "Report", "Severity", "Skipped", "json_value"]
+__all__ = ["Applicability", "Change", "Edit", "Finding", "Fix", "Report", "Severity", "Skipped", "json_value"]

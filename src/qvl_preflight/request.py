@@ -12,22 +12,11 @@ from enum import Enum
 from typing import Any
 
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.missing import MISSING, Missing
 
 PURPOSES = ("inference", "lora", "qlora", "full", "quantize")
 TRAINING = ("lora", "qlora", "full")
 _TRAINER_OBJECTS = ("TrainingArguments", "SFTConfig", "Seq2SeqTrainingArguments")
-
-
-class Missing(Enum):
-    """The type of MISSING."""
-
-    MISSING = "missing"
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING = Missing.MISSING  # a key that is not there, in edits and changes
 
 
 @dataclass(frozen=True)

@@ -91,13 +91,6 @@ def lora_step(model: Any, tokens: Any, case: dict[str, Any]) -> dict[str, Any]:
     return {"grads": sum(g is not None for g in gradients), "grad_norm": norm}
 
 
-def _allow_cuda_after_fork() -> None:
-    """torch forbids CUDA in a fork once the parent has so much as counted devices; without a driver there is nothing to protect."""
-    import torch
-
-    torch.cuda._is_in_bad_fork = lambda: False
-
-
 def alone(case: dict[str, Any], models: str) -> dict[str, Any]:
     """A case whose fork hung (threads of the parent held a lock): once more, in an interpreter of its own."""
     command = [*sys.orig_argv, "--alone"]
@@ -113,7 +106,6 @@ def in_child(case: dict[str, Any], models: str) -> dict[str, Any]:
     with tempfile.TemporaryFile() as answer:
         pid = os.fork()
         if pid == 0:
-            _allow_cuda_after_fork()
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
@@ -129,6 +121,8 @@ def in_child(case: dict[str, Any], models: str) -> dict[str, Any]:
             time.sleep(0.02)
         answer.seek(0)
         text = answer.read()
+    if b"in_bad_fork" in text or b"forked subprocess" in text:  # torch keeps a fork from asking for CUDA
+        return alone(case, models)
     return json.loads(text) if text else {"id": case["id"], "outcome": "died", "stage": "?"}
 
 

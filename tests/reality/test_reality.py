@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import grid
 import stacks
 
 import qvl_preflight
+from agreement import disagreement
 from qvl_preflight.facts import Facts
 from qvl_preflight.report import Report
 
@@ -87,38 +88,6 @@ def decoded(value: Any) -> Any:
 
 def needs_fix(stack: str, case: dict[str, Any]) -> bool:
     return predicted(stack, case).verdict in ("fails", "degraded")
-
-
-def disagreement(report: Report, real: dict[str, Any]) -> str | None:
-    """Where plan and outcome part, in words; None where they agree."""
-    plan = report.plan
-    assert plan is not None
-    errors = [finding for finding in report.findings if finding.severity and finding.severity.value == "error"]
-    if real["outcome"] == "error":
-        error = real["error"]
-        if not errors:
-            return f"raised {error['type']}: {error['message'][:120]} at {error['at']}, nothing was said"
-        raises = errors[0].raises
-        if raises is None:
-            return f"raised {error['type']}, said {errors[0].code} without an exception"
-        said, got = " ".join(raises.text.split()), " ".join(error["message"].split())
-        if raises.type != error["type"] or not got.startswith(said[:80]) or (got and not said):
-            return f"raised {error['type']}: {got[:120]}, said {raises.type}: {said[:120]}"
-        stage = "load" if raises.stage.reported == "import" else raises.stage.reported
-        return None if stage == real["stage"] else f"raised in {real['stage']}, said {stage}"
-    if real["outcome"] != "ok":
-        return f"the run {real['outcome']}"
-    if real.get("grads") == 0:
-        return None if errors else "no adapter received a gradient, nothing was said"
-    if errors:
-        return f"worked, said {[(finding.code, finding.message) for finding in errors]}"
-    if sorted(plan.devices) != real["devices"] and set(real["devices"]) - {"meta"} != set(plan.devices) - {"meta"}:  # type: ignore[arg-type]
-        return f"on {real['devices']}, said {plan.devices}"
-    if plan.to_dict()["dtype"] not in (None, real["dtype"]):
-        return f"dtype {real['dtype']}, said {plan.dtype}"
-    kernel = real["linear"].removeprefix("qlinear_").removesuffix("_kernel")
-    said_kernel = plan.to_dict()["kernel"] or "linear"
-    return None if kernel == said_kernel else f"kernel {kernel}, said {said_kernel}"
 
 
 @pytest.mark.parametrize("stack", list(stacks.STEPS))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.text import Text
 
+from qvl_preflight.missing import MISSING
 from qvl_preflight.render.machine import machine_lines, plan_line
-from qvl_preflight.report import MISSING, Finding, Fix, Report
+from qvl_preflight.report import Finding, Fix, Report
 from qvl_preflight.request import show
 
 if TYPE_CHECKING:

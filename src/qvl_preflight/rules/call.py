@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qvl_preflight.checkpoint import Checkpoint
+from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan, WillRaise
 from qvl_preflight.remedies import Remedies
-from qvl_preflight.report import MISSING, Applicability, Edit, Finding, Fix, Severity
+from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import ConfigObject, Dtype, Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.unknown import need
@@ -155,7 +156,7 @@ def _respelt(request: Request, key: str) -> Fix | None:
         r"`kernels` is either not installed",
     ),
 )
-def attention_package_missing(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+def attention_package_missing(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     """
     The attention implementation that is asked for is not installed.
 
@@ -178,12 +179,12 @@ def attention_package_missing(plan: LoadPlan, remedies: Remedies) -> Iterator[Fi
     yield from as_planned(
         plan,
         "QVL904",
-        remedies.edit("Use PyTorch's own attention", Applicability.REQUIRED, attn_implementation="sdpa"),
+        _own_attention(request),
     )
 
 
 @rule("QVL905", Severity.ERROR, topic="sdpa-unsupported", symptoms=(r"Specified `attn_implementation=.* is not supported",))
-def unknown_attention(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+def unknown_attention(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     """
     The attention implementation has a name that this release does not know.
 
@@ -203,6 +204,12 @@ def unknown_attention(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     ## Fix safety
     Required: PyTorch's own attention computes the same, more slowly for long inputs, with differences in the last digits.
     """
-    yield from as_planned(
-        plan, "QVL905", remedies.edit("Use PyTorch's own attention", Applicability.REQUIRED, attn_implementation="sdpa")
-    )
+    yield from as_planned(plan, "QVL905", _own_attention(request))
+
+
+def _own_attention(request: Request) -> Fix:
+    """sdpa, in place of either spelling."""
+    edits = [Edit("attn_implementation", request.get("attn_implementation"), "sdpa")]
+    if request.kwargs.get("use_flash_attention_2"):
+        edits.append(Edit("use_flash_attention_2", True, MISSING))
+    return Fix("Use PyTorch's own attention", Applicability.REQUIRED, tuple(edits))

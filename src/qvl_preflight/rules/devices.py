@@ -49,7 +49,7 @@ def hidden_gpus(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     Shown, not applied: environment variables are yours.
     """
     if plan is not None:
-        yield from as_planned(plan, "QVL201", _unhide(devices))
+        yield from as_planned(plan, "QVL201", lambda raised: _unhide(need(devices)))
         return
     if need(devices).hidden and devices.broken is None:
         severity = Severity.NOTE if devices.setting in _ON_PURPOSE else Severity.WARNING
@@ -85,7 +85,7 @@ def repeated_device(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding
     Shown, not applied: environment variables are yours.
     """
     if plan is not None:
-        yield from as_planned(plan, "QVL202", _unhide(devices))
+        yield from as_planned(plan, "QVL202", lambda raised: _unhide(need(devices)))
     elif need(devices).broken == REPEATED:
         yield Finding(
             f'CUDA_VISIBLE_DEVICES="{devices.setting}" names a device twice: CUDA refuses the whole list',

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import Stage, WillRaise
-from qvl_preflight.request import MISSING, Dtype, TorchDevice, device_name, show
+from qvl_preflight.request import Dtype, TorchDevice, device_name, show
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Undecided, Unknown
 from qvl_preflight.versions import ByRelease, Evidence, Row

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from qvl_preflight.checkpoint import Checkpoint
 from qvl_preflight.facts import Packages
+from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan, WillRaise
-from qvl_preflight.report import MISSING, Applicability, Edit, Finding, Fix, Severity
+from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import ConfigObject, Request, show
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.quantizers import KERNEL_FLAGS, LOADING_ATTRIBUTES

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan, Stage, WillRaise
 from qvl_preflight.remedies import Remedies
-from qvl_preflight.report import MISSING, Applicability, Edit, Finding, Fix, Severity
+from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 

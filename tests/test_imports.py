@@ -1,0 +1,116 @@
+"""What importing costs, and which way imports may point."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "qvl_preflight"
+HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "packaging", "importlib.metadata")
+# A module may import only from lines above its own. `*` stands for the modules of a folder, which may import one another
+# only as the second table says.
+LAYERS = (
+    "_version", "exceptions", "missing", "unknown", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "plan",
+    "report", "live", "stack.*", "planner", "remedies", "rule", "rules", "rules.*", "judge", "environment", "engine", "probes.*", "probes",
+    "render.*", "render", "schemas", "cli_values", "api", "testing", "cli", "__init__", "__main__",
+)  # fmt: skip
+WITHIN_STACK = (
+    "cuda", "accelerate", "transformers", "attention", "placement", "quantizers", "auto_gptq", "gptqmodel", "gptq_environment", "gptq", "bitsandbytes", "awq",
+    "peft", "trainer",
+)  # fmt: skip
+# Reached by a function when it is needed, against the direction, with the reason.
+LAZY = {
+    ("versions", "facts"): "typing only",
+    ("facts_from", "probes"): "collecting runs the probes",
+    ("report", "request"): "the doctor's report needs no call",
+    ("rule", "rules"): "the registry is filled when it is asked for",
+    ("__init__", "*"): "names are loaded on first use",
+}  # fmt: skip
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    """import qvl_preflight: none of torch, transformers, pydantic, rich, pynvml."""
+    assert not loaded_by("import qvl_preflight") & set(HEAVY)
+
+
+@pytest.mark.slow
+def test_the_doctor_in_json_pays_for_neither_rich_nor_pydantic() -> None:
+    """Plain --json is for machines that have little time."""
+    loaded = loaded_by(
+        "import io, contextlib\nfrom qvl_preflight.cli import main\nwith contextlib.redirect_stdout(io.StringIO()): main(['doctor', '--json'])"
+    )
+    assert not loaded & set(HEAVY)
+    assert "qvl_preflight.planner" not in loaded
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def layer(name: str) -> int:
+    if name in LAYERS:
+        return LAYERS.index(name)
+    return LAYERS.index(name.split(".")[0] + ".*")
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """The modules of ours that a file imports, and whether only for types or inside a function."""
+    tree = ast.parse(path.read_text())
+    late = {id(inner) for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.If)) for inner in ast.walk(node)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("qvl_preflight"):
+            base = node.module.removeprefix("qvl_preflight").lstrip(".")
+            inner = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
+            targets = [name for name in inner if (SOURCE / (name.replace(".", "/") + ".py")).is_file()] or [base or "__init__"]
+            found += [(target, id(node) in late) for target in targets]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: name_of(path))
+def test_imports_point_one_way(path: Path) -> None:
+    """Arrows never go back: facts know nothing of plans, plans nothing of rules, rules nothing of the engine."""
+    me = name_of(path)
+    for target, late in imports(path):
+        if late and (typing_only(path, target) or (me, target.split(".")[0]) in LAZY or (me, "*") in LAZY):
+            continue
+        if me.startswith("stack.") and target.startswith("stack."):
+            order = WITHIN_STACK
+            assert order.index(target[6:]) < order.index(me[6:]), f"{me} imports {target}"
+        else:
+            assert layer(target) < layer(me) or (target.split(".")[0] == me.split(".")[0] and "." in me), f"{me} imports {target}"
+
+
+def typing_only(path: Path, target: str) -> bool:
+    """Is it imported under TYPE_CHECKING?"""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.ImportFrom) and (inner.module or "").removeprefix("qvl_preflight.") == target:
+                    return True
+    return False
+
+
+def test_the_layers_name_every_module() -> None:
+    """A new module is put into the order on purpose."""
+    for path in SOURCE.rglob("*.py"):
+        layer(name_of(path))
+        if name_of(path).startswith("stack."):
+            assert name_of(path)[6:] in WITHIN_STACK
