@@ -63,11 +63,11 @@ def test_nested_data_becomes_dataclasses() -> None:
     ],
 )  # fmt: skip
 def test_the_first_misfit_is_named(raw: Any, start: str) -> None:
-    """Where it stands by dotted path, what stands there, and what pydantic says of it."""
+    """Where it stands by dotted path, what stands there, and what is wrong with it; the error below it is kept."""
     error = refused(raw)
     assert str(error).startswith(f"cart.json: {start}")
     assert len(str(error)) > len(f"cart.json: {start}")
-    assert isinstance(error.__cause__, pydantic.ValidationError)
+    assert error.__cause__ is not None
 
 
 def test_a_long_value_is_cut() -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from qvl_preflight import MISSING
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.live import apply_changes, to_live
 from qvl_preflight.report import Change
-from qvl_preflight.request import MISSING, ConfigObject, Dtype, LiveObject, Request, TorchDevice, make_request, to_plain, to_record
+from qvl_preflight.request import ConfigObject, Dtype, LiveObject, Request, TorchDevice, make_request, to_plain, to_record
 
 
 class GPTQConfig:
@@ -109,13 +110,14 @@ def test_no_change_hands_the_same_objects_back(bare: None) -> None:
 
 def test_a_live_object_is_copied_and_the_copy_changed(bare: None) -> None:
     """The person's own GPTQConfig keeps its fields; what comes back is a GPTQConfig, with the others as they were."""
-    config = GPTQConfig(bits=4, use_exllama=True, tokenizer=object())
+    tokenizer = object()
+    config = GPTQConfig(bits=4, use_exllama=True, tokenizer=tokenizer)
     before = dict(vars(config))
     fixed = apply_changes({"quantization_config": config}, change("quantization_config.use_exllama", False))["quantization_config"]
     assert type(fixed) is GPTQConfig
     assert vars(fixed) == {**before, "use_exllama": False}
     assert vars(config) == before
-    assert fixed.tokenizer is config.tokenizer
+    assert vars(fixed)["tokenizer"] is tokenizer
 
 
 def test_a_field_removed_from_a_live_object_is_none(bare: None) -> None:
@@ -191,6 +193,20 @@ def test_live_kwargs_get_live_objects(transformers: ModuleType) -> None:
     assert fixed["torch_dtype"] == "the dtype float16"
 
 
+def test_what_cannot_be_made_comes_in_plain_form(bare: None) -> None:
+    """Without torch and transformers a call of JSON values still is corrected; the objects to be added are described."""
+    changes = change("quantization_config", ConfigObject("GPTQConfig", {"bits": 4})) + change("torch_dtype", Dtype("float16"))
+    assert apply_changes({"device_map": "auto"}, changes) == {
+        "device_map": "auto", "quantization_config": {"__class__": "GPTQConfig", "bits": 4}, "torch_dtype": {"__dtype__": "float16"},
+    }  # fmt: skip
+
+
+def test_what_the_installed_release_cannot_make_comes_in_plain_form(transformers: ModuleType) -> None:
+    """A class that this transformers lacks, or that refuses its fields, does not lose the other corrections."""
+    changes = change("quantization_config", ConfigObject("NoSuchConfig", {"bits": 4})) + change("device_map", {"": 0})
+    assert apply_changes({}, changes) == {"quantization_config": {"__class__": "NoSuchConfig", "bits": 4}, "device_map": {"": 0}}
+
+
 def test_the_changed_call_is_the_edited_request(bare: None) -> None:
     """What apply_changes returns, read again, is what Request.with_edits computed."""
     kwargs = {"device_map": None, "quantization_config": {"__class__": "GPTQConfig", "bits": 4, "disable_exllama": True}}
@@ -247,6 +263,23 @@ def test_a_name_that_the_installed_release_lacks_is_an_input_error(transformers:
     with pytest.raises(InputError) as caught:
         to_live(record)
     assert str(record) in str(caught.value)
+
+
+def test_fields_that_the_installed_class_refuses_are_an_input_error(transformers: ModuleType) -> None:
+    """A field of another release is named in one line with its object, and the class's own words."""
+    record = ConfigObject("GPTQConfig", {"bits": 4, "quantizer": 1})
+
+    class Strict(GPTQConfig):
+        """Takes no field that it does not know."""
+
+        def __init__(self, bits: int = 4) -> None:
+            super().__init__(bits)
+
+    transformers.GPTQConfig = Strict  # type: ignore[attr-defined]
+    with pytest.raises(InputError) as caught:
+        to_live(record)
+    assert str(record) in str(caught.value)
+    assert "unexpected keyword argument 'quantizer'" in str(caught.value)
 
 
 def test_live_and_plain_meet_in_the_record(transformers: ModuleType) -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qvl_preflight import MISSING
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.request import (
-    MISSING,
     PURPOSES,
     ConfigObject,
     Dtype,
@@ -266,16 +266,15 @@ class TrainingArguments:
 @pytest.mark.parametrize("argument", ["trainer", "peft"])
 def test_settings_are_taken_from_objects_and_mappings(argument: str) -> None:
     """Public attributes or keys, as records."""
-    assert getattr(make_request("m", {}, **{argument: TrainingArguments()}), argument) == {
-        "fp16": True,
-        "deepspeed": None,
-        "optim": "triton",
-    }
-    assert getattr(make_request("m", {}, **{argument: {"fp16": True, "optim": Backend.TRITON}}), argument) == {
-        "fp16": True,
-        "optim": "triton",
-    }
-    assert getattr(make_request("m", {}, **{argument: None}), argument) is None
+
+    def read(settings: Any) -> Any:
+        given_: dict[str, Any] = {argument: settings}
+        return getattr(make_request("m", {}, **given_), argument)
+
+    assert read(TrainingArguments()) == {"fp16": True, "deepspeed": None, "optim": "triton"}
+    assert read({"fp16": True, "optim": Backend.TRITON}) == {"fp16": True, "optim": "triton"}
+    assert read({}) == {}
+    assert read(None) is None
 
 
 @pytest.mark.parametrize("argument", ["trainer", "peft"])

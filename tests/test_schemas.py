@@ -15,7 +15,7 @@ from qvl_preflight.report import Applicability, Severity
 from qvl_preflight.schemas import facts_schema, report_schema
 from qvl_preflight.testing import HARDWARE, machine
 
-_PYTHON = {
+_PYTHON: dict[str, Any] = {
     "object": dict,
     "array": list,
     "string": str,
@@ -167,7 +167,7 @@ def test_facts_of_which_little_is_known_fit_too(facts: Facts) -> None:
     ],
 )
 def test_facts_of_another_shape_do_not_fit(change: dict[str, Any]) -> None:
-    """The schema says no where reading them would."""
+    """The schema says no: it is not so wide that anything fits."""
     schema = facts_schema()
     assert misfits({**machine().to_dict(), **change}, schema, schema)
 

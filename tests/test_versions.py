@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from qvl_preflight.facts import Facts, Packages
@@ -49,9 +51,9 @@ LAYOUT = ByRelease(
 ENDED = ByRelease("auto-gptq", Row("0.4", "0.8", "kernels", Evidence.RUN, "auto-gptq 0.7.1"))
 
 
-def installed(**versions: str | bool | Unknown) -> Packages:
+def installed(**versions: str | Literal[False] | Unknown) -> Packages:
     """Packages of which nothing else is installed."""
-    return Packages(Facts(packages={name.replace("_", "-"): version for name, version in versions.items()}))  # type: ignore[arg-type]
+    return Packages(Facts(packages={name.replace("_", "-"): version for name, version in versions.items()}))
 
 
 @pytest.mark.parametrize(

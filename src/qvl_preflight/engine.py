@@ -9,7 +9,7 @@ from typing import Any
 from qvl_preflight.exceptions import FixDidNotConverge
 from qvl_preflight.facts import field_names
 from qvl_preflight.judge import judge, ordered
-from qvl_preflight.plan import LoadPlan, Situation, Stage
+from qvl_preflight.plan import UNPLANNED, LoadPlan, Situation
 from qvl_preflight.planner import make_plan
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Change, Finding, Report, Severity, Skipped
@@ -39,16 +39,23 @@ def _offer(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
     }  # fmt: skip
 
 
+# What a step of the plan answers, for people.
+_QUESTIONS = {
+    "place": "where the weights land", "materialise": "whether the devices are there", "kernel": "which kernel holds the weights",
+    "environment": "whether the packages go together", "post_init": "what the kernel does once it is loaded", "forward": "the first forward",
+    "step": "whether the kernel trains", "adapters": "whether adapters fit", "dtype": "the dtype", "merge": "which quantisation is used",
+}  # fmt: skip
+
+
 def _open_questions(plan: LoadPlan) -> dict[str, tuple[str, str]]:
-    """The stages that could not be worked out and on which this call depends. Nothing is open where the load stops before."""
+    """What could not be worked out and this call depends on. Nothing is open where the load stops before."""
     if plan.stops_at is not None:
         return {}
-    order = list(Stage)
-    open_: dict[str, tuple[str, str]] = {}
-    for stage, question, reason in plan.undecided:
-        key = question if question.startswith("QVL") else f"plan:{order.index(stage):02d}:{question}"
-        open_.setdefault(key, (question.replace("_", "-"), reason))
-    return open_
+    found: dict[str, tuple[str, str]] = {}
+    for _, question, reason in plan.undecided:
+        if reason != UNPLANNED.reason:  # else a consequence of another
+            found.setdefault(question, (_QUESTIONS.get(question, question.replace("_", " ")), reason))
+    return found
 
 
 def _notes(situation: Situation) -> tuple[str, ...]:

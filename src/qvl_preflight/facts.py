@@ -18,34 +18,39 @@ from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import parse
 
 SCHEMA = "qvl-preflight/facts/1"
-UNSAID = Unknown("not in the facts")
+_UNSAID = "the facts do not say "
+
+
+def _unsaid(what: str) -> Unknown:
+    """The default of a field: nobody was asked, or nobody wrote it down."""
+    return Unknown(_UNSAID + what)
 
 
 @dataclass(frozen=True)
 class Python:
     """The interpreter that will run the call."""
 
-    version: str | Unknown = UNSAID
-    implementation: str | Unknown = UNSAID
-    platform: str | Unknown = UNSAID  # linux-x86_64, win-amd64, macos-arm64, linux-x86_64-wsl
+    version: str | Unknown = _unsaid("the version")
+    implementation: str | Unknown = _unsaid("the implementation")
+    platform: str | Unknown = _unsaid("the platform")  # linux-x86_64, win-amd64, macos-arm64, linux-x86_64-wsl
 
 
 @dataclass(frozen=True)
 class Torch:
     """The installed torch, read from its files."""
 
-    cuda_build: str | Literal[False] | Unknown = UNSAID  # "12.1"; False: built without CUDA
-    hip_build: str | Literal[False] | Unknown = UNSAID
-    arch_list: tuple[str, ...] | Unknown = UNSAID  # as torch.cuda.get_arch_list() gives it
-    current_device: int | Unknown = UNSAID  # of this process, where it has initialised CUDA
+    cuda_build: str | Literal[False] | Unknown = _unsaid("which CUDA torch is built for")  # "12.1"; False: built without CUDA
+    hip_build: str | Literal[False] | Unknown = _unsaid("whether torch is built for ROCm")
+    arch_list: tuple[str, ...] | Unknown = _unsaid("for which GPUs torch is built")  # as torch.cuda.get_arch_list() gives it
+    current_device: int | Unknown = _unsaid("the current device")  # of this process, where it has initialised CUDA
 
 
 @dataclass(frozen=True)
 class Driver:
     """The NVIDIA kernel driver."""
 
-    version: str | Unknown = UNSAID
-    cuda: str | Unknown = UNSAID  # the newest CUDA it can run, "12.2"
+    version: str | Unknown = _unsaid("the version")
+    cuda: str | Unknown = _unsaid("which CUDA the driver runs")  # the newest CUDA it can run, "12.2"
 
 
 @dataclass(frozen=True)
@@ -53,65 +58,67 @@ class Gpu:
     """One physical device, before CUDA_VISIBLE_DEVICES, by NVML index."""
 
     index: int
-    uuid: str | Unknown = UNSAID
-    name: str | Unknown = UNSAID
-    capability: tuple[int, int] | Unknown = UNSAID
-    total_bytes: int | Unknown = UNSAID
-    free_bytes: int | Unknown = UNSAID
-    mig: bool | Unknown = UNSAID
+    uuid: str | Unknown = _unsaid("a GPU's UUID")
+    name: str | Unknown = _unsaid("a GPU's name")
+    capability: tuple[int, int] | Unknown = _unsaid("a GPU's compute capability")
+    total_bytes: int | Unknown = _unsaid("a GPU's memory")
+    free_bytes: int | Unknown = _unsaid("a GPU's free memory")
+    mig: bool | Unknown = _unsaid("whether MIG is on")
 
 
 @dataclass(frozen=True)
 class Launch:
     """How this process was started, and which of how many it is."""
 
-    launcher: str | Unknown = UNSAID  # python, notebook, torchrun, accelerate, deepspeed, slurm
-    world_size: int | Unknown = UNSAID
-    rank: int | Unknown = UNSAID
-    local_rank: int | Unknown = UNSAID
-    local_world_size: int | Unknown = UNSAID
-    notebook: bool | Unknown = UNSAID
-    deepspeed_zero: int | Literal[False] | Unknown = UNSAID  # False: known not to be in use
-    fsdp: bool | Unknown = UNSAID
+    launcher: str | Unknown = _unsaid("what started the process")  # python, notebook, torchrun, accelerate, deepspeed, slurm
+    world_size: int | Unknown = _unsaid("how many ranks there are")
+    rank: int | Unknown = _unsaid("the rank")
+    local_rank: int | Unknown = _unsaid("the local rank")
+    local_world_size: int | Unknown = _unsaid("how many ranks this host has")
+    notebook: bool | Unknown = _unsaid("whether this is a notebook")
+    deepspeed_zero: int | Literal[False] | Unknown = _unsaid("the ZeRO stage")  # False: known not to be in use
+    fsdp: bool | Unknown = _unsaid("whether FSDP is in use")
 
 
 @dataclass(frozen=True)
 class Host:
     """What this process may use of the host: RAM is bounded by cgroup and Slurm."""
 
-    cpu_count: int | Unknown = UNSAID
-    ram_total_bytes: int | Unknown = UNSAID
-    ram_available_bytes: int | Unknown = UNSAID
-    disk_free_bytes: int | Unknown = UNSAID
-    cpu_flags: tuple[str, ...] | Unknown = UNSAID
+    cpu_count: int | Unknown = _unsaid("how many CPUs there are")
+    ram_total_bytes: int | Unknown = _unsaid("how much RAM there is")
+    ram_available_bytes: int | Unknown = _unsaid("how much RAM is free")
+    disk_free_bytes: int | Unknown = _unsaid("how much disk is free")
+    cpu_flags: tuple[str, ...] | Unknown = _unsaid("what the CPU can do")
 
 
 @dataclass(frozen=True)
 class Build:
     """What a kernel that compiles or downloads at first use would find."""
 
-    nvcc: str | Literal[False] | Unknown = UNSAID
-    cxx: bool | Unknown = UNSAID
-    ninja: bool | Unknown = UNSAID
-    network: bool | Unknown = UNSAID
-    cutlass: bool | Unknown = UNSAID  # the sources that gptqmodel's Machete kernel compiles, in its cache
+    nvcc: str | Literal[False] | Unknown = _unsaid("whether nvcc is installed")
+    cxx: bool | Unknown = _unsaid("whether a C++ compiler is installed")
+    ninja: bool | Unknown = _unsaid("whether ninja is installed")
+    network: bool | Unknown = _unsaid("whether the network can be reached")
+    cutlass: bool | Unknown = _unsaid(
+        "whether CUTLASS is cached"
+    )  # the sources that gptqmodel's Machete kernel compiles, in its cache
 
 
 @dataclass(frozen=True)
 class Facts:
     """Everything known. ``packages`` maps normalised distribution names to a version, or False: known not to be installed."""
 
-    python: Python | Unknown = UNSAID
-    packages: Mapping[str, str | Literal[False] | Unknown] | Unknown = UNSAID
+    python: Python | Unknown = _unsaid("which Python runs")
+    packages: Mapping[str, str | Literal[False] | Unknown] | Unknown = _unsaid("which packages are installed")
     packages_complete: bool = True
-    torch: Torch | Unknown = UNSAID
-    driver: Driver | Unknown | None = UNSAID
-    gpus: tuple[Gpu, ...] | Unknown = UNSAID
-    env: Mapping[str, str] | Unknown = UNSAID
-    launch: Launch | Unknown = UNSAID
-    host: Host | Unknown = UNSAID
-    build: Build | Unknown = UNSAID
-    extensions: Mapping[str, bool | Unknown] | Unknown = UNSAID
+    torch: Torch | Unknown = _unsaid("how torch is built")
+    driver: Driver | Unknown | None = _unsaid("which driver is installed")
+    gpus: tuple[Gpu, ...] | Unknown = _unsaid("which GPUs there are")
+    env: Mapping[str, str] | Unknown = _unsaid("which environment variables are set")
+    launch: Launch | Unknown = _unsaid("how the process was started")
+    host: Host | Unknown = _unsaid("what the host has")
+    build: Build | Unknown = _unsaid("which compilers are installed")
+    extensions: Mapping[str, bool | Unknown] | Unknown = _unsaid("which compiled modules load")
     unknown: Mapping[str, str] = field(default_factory=dict)  # dotted path → why nobody could establish it
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,7 +180,7 @@ class Packages:
 
 def _plain(value: Any, path: str, reasons: dict[str, str]) -> Any:
     if isinstance(value, Unknown):
-        if value is not UNSAID and value.reason != UNSAID.reason:
+        if not value.reason.startswith(_UNSAID):
             reasons[path] = value.reason
         return None
     if is_dataclass(value) and not isinstance(value, type):

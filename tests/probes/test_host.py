@@ -41,7 +41,9 @@ def probed(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> Host:
         pytest.param({CGROUP_2: f"{4 * GIB}\n", CGROUP_2_USED: f"{5 * GIB}\n"}, 4, 0, id="more in use than a lowered limit: nothing is left"),
     ],
 )  # fmt: skip
-def test_memory_is_bounded_by_the_cgroup(monkeypatch: pytest.MonkeyPatch, files: dict[str, str], total: int, available: int) -> None:
+def test_memory_is_bounded_by_the_cgroup(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, str], total: int, available: int
+) -> None:
     """Total and available are what this process may use, whatever the machine has."""
     found = probed(monkeypatch, {"/proc/meminfo": MEMINFO, **files})
     assert (found.ram_total_bytes, found.ram_available_bytes) == (total * GIB, available * GIB)
@@ -183,7 +185,9 @@ def test_a_file_that_cannot_be_run_is_no_program(bare: Path) -> None:
 def test_nvcc_has_the_release_of_its_toolkit(bare: Path) -> None:
     """version.json beside the compiler says it; major and minor count."""
     program(bare / "cuda" / "bin" / "nvcc")
-    (bare / "cuda" / "version.json").write_text(json.dumps({"cuda": {"name": "CUDA SDK", "version": "12.1.20230626"}}), encoding="utf-8")
+    (bare / "cuda" / "version.json").write_text(
+        json.dumps({"cuda": {"name": "CUDA SDK", "version": "12.1.20230626"}}), encoding="utf-8"
+    )
     assert build().nvcc == "12.1"
 
 
@@ -237,7 +241,9 @@ def test_nvcc_whose_release_cannot_be_read_is_unknown(bare: Path, text: str | No
         pytest.param(None, "home/.cache/gptqmodel", id="the home folder"),
     ],
 )
-def test_cutlass_is_looked_for_in_gptqmodels_cache(bare: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, cache: str) -> None:
+def test_cutlass_is_looked_for_in_gptqmodels_cache(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, cache: str
+) -> None:
     """The sources of another release do not count; those that Machete compiles do."""
     if variable:
         monkeypatch.setenv(variable, str(bare / "given"))

@@ -12,7 +12,7 @@ import pytest
 
 from qvl_preflight.facts import Driver, Gpu
 from qvl_preflight.probes import nvml
-from qvl_preflight.unknown import Unknown
+from qvl_preflight.unknown import Unknown, need
 
 A100 = Gpu(0, "GPU-a", "NVIDIA A100-SXM4-80GB", (8, 0), 85899345920, 84987740160, False)
 T4 = Gpu(1, "GPU-t", "Tesla T4", (7, 5), 15843721216, 15000000000, False)
@@ -23,7 +23,8 @@ def library(*gpus: Gpu, cuda: int = 12020, refuse: Mapping[str, int] | None = No
     """A stand-in for libnvidia-ml.so. ``refuse``: the code that a function returns, for all devices or for ``name of 1``."""
 
     def asked(handle: Any) -> Gpu:
-        return gpus[handle.value - FIRST_HANDLE]
+        gpu: Gpu = gpus[handle.value - FIRST_HANDLE]
+        return gpu
 
     def put(pointer: Any, value: Any) -> None:
         pointer._obj.value = value
@@ -33,7 +34,7 @@ def library(*gpus: Gpu, cuda: int = 12020, refuse: Mapping[str, int] | None = No
         pointer._obj.total, pointer._obj.free, pointer._obj.used = gpu.total_bytes, gpu.free_bytes, 1
 
     def capability(handle: Any, major: Any, minor: Any) -> None:
-        for pointer, value in zip((major, minor), asked(handle).capability, strict=True):
+        for pointer, value in zip((major, minor), need(asked(handle).capability), strict=True):
             put(pointer, value)
 
     answers: dict[str, Callable[..., Any]] = {
@@ -43,11 +44,11 @@ def library(*gpus: Gpu, cuda: int = 12020, refuse: Mapping[str, int] | None = No
         "nvmlSystemGetCudaDriverVersion_v2": lambda pointer: put(pointer, cuda),
         "nvmlDeviceGetCount_v2": lambda pointer: put(pointer, len(gpus)),
         "nvmlDeviceGetHandleByIndex_v2": lambda index, pointer: put(pointer, index.value + FIRST_HANDLE),
-        "nvmlDeviceGetUUID": lambda handle, buffer, size: setattr(buffer, "value", asked(handle).uuid.encode()),
-        "nvmlDeviceGetName": lambda handle, buffer, size: setattr(buffer, "value", asked(handle).name.encode()),
+        "nvmlDeviceGetUUID": lambda handle, buffer, size: setattr(buffer, "value", need(asked(handle).uuid).encode()),
+        "nvmlDeviceGetName": lambda handle, buffer, size: setattr(buffer, "value", need(asked(handle).name).encode()),
         "nvmlDeviceGetMemoryInfo": memory,
         "nvmlDeviceGetCudaComputeCapability": capability,
-        "nvmlDeviceGetMigMode": lambda handle, current, pending: put(current, int(asked(handle).mig)),
+        "nvmlDeviceGetMigMode": lambda handle, current, pending: put(current, int(need(asked(handle).mig))),
     }
     calls: list[str] = []
 

@@ -86,6 +86,7 @@ def test_the_empty_entry_is_the_current_folder(monkeypatch: pytest.MonkeyPatch, 
 def test_leftovers_and_strangers_are_not_distributions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder emptied by a broken uninstall, and whatever else lies there, is not installed."""
     install(tmp_path, "peft-0.8.2.dist-info", metadata=None)
+    install(tmp_path, "transformers.egg-info", metadata=None)
     install(tmp_path, "dist-info")
     install(tmp_path, "torch")
     (tmp_path / "notes.txt").write_text("x", encoding="utf-8")

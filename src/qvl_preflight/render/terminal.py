@@ -98,9 +98,10 @@ def _head(console: Console, report: Report) -> None:
         if request
         else ("nothing is wrong with it" if report.verdict in ("ok", "incomplete") else "not all of it can be used")
     )
-    console.print(Text.assemble((word, style), f"  {subject}: {meaning}"))
+    lines = textwrap.wrap(f"{word}  {subject}: {meaning}", console.width, break_long_words=False, break_on_hyphens=False)
+    console.print(Text.assemble((word, style), lines[0][len(word) :], *(f"\n{line}" for line in lines[1:])), soft_wrap=True)
     if report.plan is not None and report.plan.stops_at is None:
-        console.print(Text(f"Plan  {plan_line(report.plan)}"))
+        _grid(console, [("Plan", plan_line(report.plan))])
 
 
 def _finding(console: Console, number: int, finding: Finding) -> None:
@@ -141,7 +142,7 @@ def _skipped(console: Console, report: Report) -> None:
     if not relevant:
         return
     console.print("\nNot checked", style="bold")
-    rows = [(item.code if item.code.startswith("QVL") else "", f"{item.name}: {item.reason}") for item in relevant]
+    rows = [(item.code if item.code.startswith("QVL") else "?", f"{item.name}: {item.reason}") for item in relevant]
     _grid(console, rows)
 
 

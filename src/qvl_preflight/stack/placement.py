@@ -62,6 +62,8 @@ def place(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if draft.failed("max-memory"):
         raise Undecided("max_memory is not valid")
     draft.device_map = attempt(lambda: _device_map(situation, draft))
+    if isinstance(draft.device_map, Unknown):
+        draft.devices = draft.first_parameter = draft.device_map
     found = need(draft.device_map)
     draft.devices = accelerate.shown(found)
     draft.first_parameter = _home_of_first(situation, found)
