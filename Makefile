@@ -27,7 +27,7 @@ reality: $(VENV)/.installed  ## every prediction against the real stacks (built 
 	$(RUN) tests/reality/stacks.py
 	$(RUN) -m pytest -o addopts=--import-mode=importlib -q tests/reality
 
-matrix:  ## the oldest and the newest Python, pydantic 1 and 2
+matrix:  ## the oldest and the newest Python
 	scripts/matrix.sh
 
 docs: $(VENV)/.installed  ## write the pages of the rules and the list in the README

@@ -1,49 +1,132 @@
-"""Where data comes from outside: one function checks it against our dataclasses, one describes them. pydantic 1 and 2 alike."""
+"""Where data comes from outside: one function checks it against our dataclasses, one describes them.
+
+Nothing is coerced: what does not fit is said in one line. A library would do this with a schema language of its own; over plain dataclasses
+pydantic 1.10 turns ``False`` into ``"False"`` and a list into a record without a word, and 2.0 to 2.5 do not read them at all.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
-from typing import Any
-
-import pydantic
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from qvl_preflight.exceptions import InputError
-
-PYDANTIC_2 = pydantic.VERSION.startswith("2.")
-
-
-@lru_cache(maxsize=8)
-def _adapter(kind: Any) -> Any:
-    return pydantic.TypeAdapter(kind)
+from qvl_preflight.unknown import Unknown
 
 
-def validate(kind: Any, raw: Any, origin: str) -> Any:
+class _Misfit(Exception):
+    def __init__(self, path: tuple[str, ...], value: Any, expected: str) -> None:
+        super().__init__(expected)
+        self.path, self.value, self.expected = path, value, expected
+
+
+def validate(kind: Any, raw: Any, origin: str, path: tuple[str, ...] = ()) -> Any:
     """``raw`` as an instance of the dataclass ``kind``. Raises InputError with one line for the first field that does not fit."""
     try:
-        checked = _adapter(kind).validate_python(raw) if PYDANTIC_2 else pydantic.parse_obj_as(kind, raw)
-    except pydantic.ValidationError as error:
-        raise InputError(f"{origin}: {_first(error, raw)}") from error
-    return checked
+        return _read(kind, raw, path)
+    except _Misfit as misfit:
+        shown = json.dumps(misfit.value, default=str)[:60]
+        raise InputError(f"{origin}: {'.'.join(misfit.path) or 'the whole'} is {shown}: expected {misfit.expected}") from misfit
 
 
-def _first(error: pydantic.ValidationError, raw: Any) -> str:
-    problem = error.errors()[0]
-    path = [part for part in problem["loc"] if part != "__root__"]
-    seen, trail = raw, []
-    for part in path:
-        inside = (isinstance(seen, dict) and part in seen) or (
-            isinstance(seen, list) and isinstance(part, int) and part < len(seen)
-        )
-        if not inside:
-            continue  # pydantic 2 puts in the names of the alternatives it tried
-        seen = seen[part]
-        trail.append(str(part))
-    shown = json.dumps(seen, default=str)
-    return f"{'.'.join(trail) or 'the whole'} is {shown[:60]}: {problem['msg']}"
+def _read(kind: Any, value: Any, path: tuple[str, ...]) -> Any:
+    outer, inner = get_origin(kind), get_args(kind)
+    if outer in (Union, UnionType):
+        return _read_union(inner, value, path)
+    if is_dataclass(kind):
+        return _read_dataclass(kind, value, path)
+    if outer is Literal and any(value == item and type(value) is type(item) for item in inner):
+        return value
+    if outer is tuple and isinstance(value, (list, tuple)) and (inner[-1] is ... or len(inner) == len(value)):
+        kinds = [inner[0]] * len(value) if inner[-1] is ... else inner
+        return tuple(_read(each, item, (*path, str(index))) for index, (each, item) in enumerate(zip(kinds, value, strict=True)))
+    if outer is Mapping and isinstance(value, Mapping):
+        return {str(key): _read(inner[1], item, (*path, str(key))) for key, item in value.items()}
+    if type(value) is kind:
+        return value
+    raise _Misfit(path, value, _name(kind))
+
+
+def _name(kind: Any) -> str:
+    outer, inner = get_origin(kind), get_args(kind)
+    if outer is tuple:
+        return "a list" if inner[-1] is ... else f"a list of {len(inner)}"
+    names = {str: "a text", int: "a whole number", bool: "true or false", type(None): "null"}
+    return "an object" if outer is Mapping else json.dumps(inner[0]) if outer is Literal else str(names.get(kind, kind))
+
+
+def _read_union(kinds: tuple[Any, ...], value: Any, path: tuple[str, ...]) -> Any:
+    misfits = []
+    for kind in kinds:
+        try:
+            return _read(kind, value, path)
+        except _Misfit as misfit:
+            misfits.append(misfit)
+    raise max(misfits, key=lambda misfit: len(misfit.path))
+
+
+def _read_dataclass(kind: Any, value: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise _Misfit(path, value, "an object")
+    hints = _hints(kind)
+    for f in fields(kind):
+        if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
+            raise _Misfit(path, value, f"{f.name} in it")
+    return kind(**{f.name: _read(hints[f.name], value[f.name], (*path, f.name)) for f in fields(kind) if f.name in value})
+
+
+@lru_cache(maxsize=32)
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", Unknown: "null"}
 
 
 def schema(kind: Any) -> dict[str, Any]:
-    """The JSON schema of a dataclass."""
-    made: dict[str, Any] = _adapter(kind).json_schema() if PYDANTIC_2 else pydantic.schema_of(kind)
-    return made
+    """The JSON schema (2020-12) of a dataclass. A value that is unknown is null in JSON."""
+    records: dict[str, Any] = {}
+    top = _described_record(kind, records)
+    return {**top, "$defs": records}
+
+
+def _described(kind: Any, records: dict[str, Any]) -> dict[str, Any]:
+    outer, inner = get_origin(kind), get_args(kind)
+    if outer in (Union, UnionType):
+        return {"anyOf": _distinct([_described(each, records) for each in inner])}
+    if kind in _JSON_TYPES:
+        return {"type": _JSON_TYPES[kind]}
+    if is_dataclass(kind):
+        name = kind.__name__  # type: ignore[union-attr]
+        if name not in records:
+            records[name] = _described_record(kind, records)
+        return {"$ref": f"#/$defs/{name}"}
+    if outer is Literal:
+        return {"const": inner[0]} if len(inner) == 1 else {"enum": list(inner)}
+    if outer is tuple and inner[-1] is ...:
+        return {"type": "array", "items": _described(inner[0], records)}
+    if outer is tuple:
+        return {
+            "type": "array",
+            "prefixItems": [_described(each, records) for each in inner],
+            "minItems": len(inner),
+            "maxItems": len(inner),
+        }
+    return {"type": "object", "additionalProperties": _described(inner[1], records)}
+
+
+def _described_record(kind: Any, records: dict[str, Any]) -> dict[str, Any]:
+    hints = _hints(kind)
+    required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    properties = {f.name: _described(hints[f.name], records) for f in fields(kind)}
+    text = (kind.__doc__ or "").strip().partition("\n")[0]
+    return {"type": "object", "description": text, "properties": properties, **({"required": required} if required else {})}
+
+
+def _distinct(options: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [option for index, option in enumerate(options) if option not in options[:index]]

@@ -114,7 +114,7 @@ def _read_json(path: str) -> Any:
             return json.load(file)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected the config.json of a transformers checkpoint") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); is the download complete?") from error
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import warnings
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -27,11 +29,13 @@ def read_value(text: str) -> Any:
     """JSON if it parses; ``None``, ``True``; ``torch.float16``; ``GPTQConfig(bits=4)``; else the string itself."""
     try:
         return _int_keys(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
-        return _from_python(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _from_python(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return text
 
 
@@ -39,12 +43,10 @@ def _from_python(node: ast.expr) -> Any:
     """The plain form of a Python literal, a torch.dtype or a configuration object. Raises ValueError for anything else."""
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
         return {"__dtype__": node.attr}
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args and all(k.arg for k in node.keywords):
         return {"__class__": node.func.id, **{keyword.arg: _from_python(keyword.value) for keyword in node.keywords if keyword.arg}}
-    if isinstance(node, ast.Dict):
-        return {
-            ast.literal_eval(key): _from_python(value) for key, value in zip(node.keys, node.values, strict=True) if key is not None
-        }
+    if isinstance(node, ast.Dict) and all(node.keys):
+        return {ast.literal_eval(key): _from_python(value) for key, value in zip(node.keys, node.values, strict=True) if key}
     return ast.literal_eval(node)
 
 
@@ -66,5 +68,5 @@ def read_json(path: str, kind: type[T]) -> T:
 def _int_keys(value: Any) -> Any:
     """JSON knows no numbers as keys; device maps do."""
     if isinstance(value, dict):
-        return {(int(key) if key.lstrip("-").isdigit() else key): _int_keys(item) for key, item in value.items()}
+        return {(int(key) if re.fullmatch(r"-?[0-9]+", key) else key): _int_keys(item) for key, item in value.items()}
     return [_int_keys(item) for item in value] if isinstance(value, list) else value

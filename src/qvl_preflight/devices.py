@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qvl_preflight.unknown import Unknown, attempt, need
+from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 
 if TYPE_CHECKING:
     from qvl_preflight.facts import Facts, Gpu, Launch
@@ -57,7 +57,7 @@ def _visible_devices(facts: Facts) -> Devices:
     env = {} if isinstance(facts.env, Unknown) else facts.env
     setting = env.get("CUDA_VISIBLE_DEVICES")
     by_bus = env.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-    alike = len({str(gpu.name) for gpu in gpus}) <= 1
+    alike = len(gpus) <= 1 or (len({str(gpu.name) for gpu in gpus}) == 1 and isinstance(gpus[0].name, str))
     if setting is None:
         return Devices(gpus, gpus, None, by_bus or alike)
     chosen: list[Gpu] = []
@@ -79,6 +79,10 @@ def _named(entry: str, gpus: tuple[Gpu, ...]) -> Gpu | None:
         return gpus[ordinal] if ordinal < len(gpus) else None
     if not entry.startswith(("GPU-", "MIG-")):
         return None
+    if entry.startswith("MIG-") and any(gpu.mig is not False for gpu in gpus):
+        raise Undecided(f"CUDA_VISIBLE_DEVICES names {entry}: which slices the partitioned GPU has is not known")
+    if any(isinstance(gpu.uuid, Unknown) for gpu in gpus):
+        raise Undecided(f"CUDA_VISIBLE_DEVICES names {entry}: the UUIDs of the GPUs are not known")
     matches = [gpu for gpu in gpus if isinstance(gpu.uuid, str) and gpu.uuid.startswith(entry)]
     return matches[0] if len(matches) == 1 else None
 

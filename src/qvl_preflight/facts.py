@@ -119,7 +119,7 @@ class Facts:
     host: Host | Unknown = _unsaid("what the host has")
     build: Build | Unknown = _unsaid("which compilers are installed")
     extensions: Mapping[str, bool | Unknown] | Unknown = _unsaid("which compiled modules load")
-    unknown: Mapping[str, str] = field(default_factory=dict)  # dotted path → why nobody could establish it
+    unknown: Mapping[str, str] = field(default_factory=dict, compare=False)  # dotted path → why nobody could establish it
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of facts/1. Reasons of unknown values are kept under ``unknown``."""
@@ -138,7 +138,7 @@ class Facts:
         try:
             with open(path, encoding="utf-8") as file:
                 raw = json.load(file)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"{path}: not readable as JSON facts ({error}); write it with 'qvl-preflight doctor --save'"
             ) from error
@@ -197,11 +197,14 @@ def _validated(raw: Any, origin: str) -> Facts:
         raise InputError(f"{origin}: facts are a JSON object, this is {type(raw).__name__}")
     if raw.get("schema", SCHEMA) != SCHEMA:
         raise InputError(f"{origin}: schema {raw['schema']!r} is not {SCHEMA!r}; write it with this release's 'doctor --save'")
-    from qvl_preflight.borders import validate  # pydantic: only where facts come from outside
+    from qvl_preflight.borders import validate  # only where facts come from outside
 
     body = {key: value for key, value in raw.items() if key != "schema"}
     no_driver = "driver" in body and body["driver"] is None and body.get("gpus") == []
-    reasons = body.get("unknown") or {}
+    reasons: dict[str, str] = validate(Mapping[str, str], body.get("unknown") or {}, origin, ("unknown",))
+    for path in reasons:  # a key that is not there is the same as null
+        if path in field_names():
+            body.setdefault(path, None)
     facts: Facts = validate(Facts, _without_nulls(body, "", reasons), origin)
     if no_driver and isinstance(facts.driver, Unknown) and "driver" not in reasons:
         facts = _replace(facts, driver=None)
@@ -217,9 +220,11 @@ def _without_nulls(value: Any, path: str, reasons: Mapping[str, str]) -> Any:
             if item is not None:
                 out[key] = _without_nulls(item, where, reasons)
             elif where in reasons:
-                out[key] = {"reason": reasons[where]}
+                out[key] = Unknown(reasons[where])
+            elif path in ("packages", "extensions"):  # listed without an answer; a name that is not listed is an answer
+                out[key] = _unsaid(f"anything about {key}")
         return out
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_without_nulls(item, f"{path}.{index}", reasons) for index, item in enumerate(value)]
     return value
 

@@ -23,7 +23,7 @@ def apply_changes(kwargs: Mapping[str, Any], changes: tuple[Change, ...]) -> dic
         value = change.after if change.after is MISSING else to_plain(change.after) if plain else _live_or_plain(change.after)
         key, *rest = change.path.split(".")
         if rest:
-            fixed[key] = _with_attribute(fixed[key], rest[0], value)
+            fixed[key] = _with_attribute(fixed[key], rest, value)
         elif value is MISSING:
             fixed.pop(key, None)
         else:
@@ -38,8 +38,12 @@ def _live_or_plain(value: Any) -> Any:
         return to_plain(value)
 
 
-def _with_attribute(holder: Any, name: str, value: Any) -> Any:
+def _with_attribute(holder: Any, path: list[str], value: Any) -> Any:
     """A copy of a configuration with one field set; a removed field of a live object becomes None, its default."""
+    name, rest = path[0], path[1:]
+    if rest:
+        inside = holder.fields if isinstance(holder, ConfigObject) else holder if isinstance(holder, Mapping) else vars(holder)
+        value = _with_attribute(inside[name], rest, value)
     if isinstance(holder, Mapping):
         changed = {**holder, name: value}
         return {key: item for key, item in changed.items() if item is not MISSING}
@@ -59,14 +63,24 @@ def to_live(value: Any) -> Any:
         return [to_live(item) for item in value]
     if isinstance(value, (Dtype, TorchDevice)):
         torch = _import("torch", value)
-        return getattr(torch, value.name) if isinstance(value, Dtype) else torch.device(value.name)
+        return _named(torch, value.name, value) if isinstance(value, Dtype) else torch.device(value.name)
     if isinstance(value, ConfigObject):
-        return getattr(_import("transformers", value), value.class_name)(
-            **{key: to_live(item) for key, item in value.fields.items()}
-        )
+        make = _named(_import("transformers", value), value.class_name, value)
+        fields = {key: to_live(item) for key, item in value.fields.items()}
+        try:
+            return make(**fields)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{value} cannot be made with the installed transformers: {error}") from error
     if isinstance(value, LiveObject):
         raise InputError(f"{value} is known by its class alone and cannot be made anew")
     return value
+
+
+def _named(module: Any, name: str, wanted: Any) -> Any:
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise InputError(f"{wanted} cannot be made: the installed {module.__name__} has no {name}") from None
 
 
 def _import(name: str, wanted: Any) -> Any:

@@ -6,6 +6,7 @@ torch.dtype) become records on the way in and come back as live objects on the w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -114,6 +115,8 @@ def make_request(
     """The request for a call as a person writes it, live or plain. Raises InputError."""
     if purpose is not None and purpose not in PURPOSES:
         raise InputError(f"purpose {purpose!r} is not known; expected one of {', '.join(PURPOSES)}")
+    if loader is not None and not isinstance(loader, (str, type)):
+        raise InputError(f"loader is a {type(loader).__name__}; expected a class of transformers or its name")
     trainer, peft = _as_mapping(trainer, "trainer"), _as_mapping(peft, "peft")
     return Request(
         model=model,
@@ -201,7 +204,7 @@ def show(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(show, value)) + "]"
     if isinstance(value, str):
-        return '"' + value.replace('"', '\\"') + '"'
+        return json.dumps(value, ensure_ascii=False)
     return repr(value) if value is None or isinstance(value, (bool, int, float, Missing)) else str(value)
 
 

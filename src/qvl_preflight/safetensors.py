@@ -46,7 +46,7 @@ def read_header(path: str) -> Header:
             raw = json.loads(file.read(length))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: the safetensors header is not JSON ({error}); download it again") from error
     tensors, end = _tensors(raw, path)
     return Header(tensors, max(0, 8 + length + end - size))
@@ -59,9 +59,11 @@ def _tensors(raw: Any, path: str) -> tuple[tuple[Tensor, ...], int]:
             if name == "__metadata__":
                 continue
             start, stop = entry["data_offsets"]
+            if not isinstance(entry["dtype"], str) or not 0 <= start <= stop:
+                raise ValueError(name)
             tensors.append(Tensor(name, entry["dtype"], tuple(map(int, entry["shape"])), stop - start))
             end = max(end, stop)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: a tensor of the safetensors header lacks dtype, shape or data_offsets; download it again"
         ) from error

@@ -5,28 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from qvl_preflight import facts, report
+from qvl_preflight.borders import schema
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def facts_schema() -> dict[str, Any]:
     """The schema of facts/1, made from the dataclasses that check it. Null stands for every unknown value."""
-    from qvl_preflight.borders import schema
-
-    made = _with_nulls(schema(facts.Facts))
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": facts.SCHEMA,
-        "description": "Null, or a missing key, is unknown.",
-        **{k: v for k, v in made.items() if k != "title"},
-    }
-
-
-def _with_nulls(value: Any) -> Any:
-    """In JSON an unknown value is null; the record that stands for it inside is not shown."""
-    if isinstance(value, dict):
-        if str(value.get("$ref", "")).endswith("/Unknown"):
-            return {"type": "null"}
-        return {key: _with_nulls(item) for key, item in value.items() if key not in ("default", "Unknown")}
-    return [_with_nulls(item) for item in value] if isinstance(value, list) else value
+    made = schema(facts.Facts)
+    return {"$schema": DIALECT, **made, "title": facts.SCHEMA, "description": "Null, or a missing key, is unknown."}
 
 
 _TEXT = {"type": "string"}
@@ -50,7 +37,7 @@ def report_schema() -> dict[str, Any]:
         "raises": {"anyOf": [_object({"type": _TEXT, "message": _TEXT}), {"type": "null"}]}, "fix": {"anyOf": [fix, {"type": "null"}]}, "docs": _TEXT,
     })  # fmt: skip
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema", "title": report.SCHEMA,
+        "$schema": DIALECT, "title": report.SCHEMA,
         **_object({
             "schema": {"const": report.SCHEMA}, "version": _TEXT, "model": _OPTIONAL_TEXT, "purpose": _OPTIONAL_TEXT,
             "verdict": {"enum": ["fails", "degraded", "incomplete", "ok"]}, "plan": {"type": ["object", "null"]}, "findings": _list(finding),

@@ -62,7 +62,13 @@ class ByRelease(Generic[T]):
             since, until = parse(row.since), row.until and parse(row.until)
             if since is not None and since <= release and (not until or release < until):
                 return row
-        raise Undecided(f"{self.package} {'.'.join(map(str, release))} is older than what was read")
+        first = min(parse(row.since) or () for row in self.rows)
+        shown = ".".join(map(str, release))
+        raise Undecided(
+            f"{self.package} {shown} is older than what was read"
+            if release < first
+            else f"{self.package} {shown} is not among what was read"
+        )
 
     def value(self, packages: Packages) -> T:
         """The value for the installed release. Raises Undecided as `row` does."""

@@ -11,10 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-
 import grid
+import pytest
 import stacks
 
 import qvl_preflight

@@ -17,7 +17,11 @@ from qvl_preflight.rule import all_rules
 from qvl_preflight.testing import machine
 
 GPTQ, QWEN_VL = "Qwen/Qwen2-7B-Instruct-GPTQ-Int4", "Qwen/Qwen-VL-Chat-Int4"
-SEED_CALL = {"device_map": None, "trust_remote_code": True, "quantization_config": {"__class__": "GPTQConfig", "bits": 4, "disable_exllama": True}}
+SEED_CALL = {
+    "device_map": None,
+    "trust_remote_code": True,
+    "quantization_config": {"__class__": "GPTQConfig", "bits": 4, "disable_exllama": True},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -127,10 +131,15 @@ def test_quiet_is_the_verdict_alone() -> None:
     assert "Machine" not in text_of(qvl_preflight.check(GPTQ, facts=machine()), quiet=True)
 
 
-@pytest.mark.parametrize("hardware", ["a100", "two-gpus", "no-gpu", "hidden", "repeated", "rank-1-of-2", "a100-cpu-torch", "a100-old-driver"])
+@pytest.mark.parametrize(
+    "hardware", ["a100", "two-gpus", "no-gpu", "hidden", "repeated", "rank-1-of-2", "a100-cpu-torch", "a100-old-driver"]
+)
 def test_text_is_fit_to_be_pasted(hardware: str) -> None:
     """No line over 80 columns but commands, none that ends in blanks, no control characters."""
-    for report in (qvl_preflight.doctor(facts=machine(hardware)), qvl_preflight.check(GPTQ, facts=machine(hardware), device_map="cuda")):
+    for report in (
+        qvl_preflight.doctor(facts=machine(hardware)),
+        qvl_preflight.check(GPTQ, facts=machine(hardware), device_map="cuda"),
+    ):
         for line in text_of(report).splitlines():
             assert len(line) <= 80 or line.strip().startswith(("Run", "+", "-"))
             assert line == line.rstrip()

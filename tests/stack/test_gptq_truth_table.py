@@ -18,7 +18,9 @@ GPTQ = "Qwen/Qwen2-7B-Instruct-GPTQ-Int4"
 GUARD = "Found modules on cpu/disk"
 
 
-def planned(root: Path, hardware: str = "a100", packages: dict[str, Any] | None = None, stack: str = "legacy", **call: Any) -> LoadPlan:
+def planned(
+    root: Path, hardware: str = "a100", packages: dict[str, Any] | None = None, stack: str = "legacy", **call: Any
+) -> LoadPlan:
     kwargs = {key: value for key, value in call.items() if key not in ("purpose", "sections", "peft")}
     installed = {**STACKS[stack]["packages"], **(packages or {})}
     facts = machine(hardware, stack, packages=installed, **call.get("sections", {}))
@@ -52,7 +54,9 @@ def first(plan: LoadPlan) -> tuple[str, str] | None:
         pytest.param("4.57.1", "2.0.0", {"backend": "auto_trainable"}, "cuda_old", id="4.57 without gptqmodel: auto_trainable is use_exllama=False"),
     ],
 )  # fmt: skip
-def test_auto_gptq_without_a_device_map(checkpoints: Path, transformers: str, optimum: str, config: dict[str, Any], expected: Any) -> None:
+def test_auto_gptq_without_a_device_map(
+    checkpoints: Path, transformers: str, optimum: str, config: dict[str, Any], expected: Any
+) -> None:
     """With a GPU in the machine, and the weights on the CPU because nothing says otherwise."""
     versions = {"transformers": transformers, "optimum": optimum, "accelerate": "1.0.1"}
     plan = planned(checkpoints, packages=versions, quantization_config=gptq(**config))
@@ -78,7 +82,12 @@ def test_auto_gptq_without_a_device_map(checkpoints: Path, transformers: str, op
 )
 def test_auto_gptq_on_the_gpu(checkpoints: Path, transformers: str, optimum: str, config: dict[str, Any], kernel: str) -> None:
     """The kernel that holds the weights."""
-    plan = planned(checkpoints, packages={"transformers": transformers, "optimum": optimum}, device_map={"": 0}, quantization_config=gptq(**config))
+    plan = planned(
+        checkpoints,
+        packages={"transformers": transformers, "optimum": optimum},
+        device_map={"": 0},
+        quantization_config=gptq(**config),
+    )
     assert (plan.raises, plan.devices, plan.to_dict()["kernel"]) == ((), ("cuda:0",), kernel)
 
 
@@ -111,8 +120,12 @@ def test_a_compiled_module_that_is_not_known_makes_a_warning_at_most(checkpoints
         pytest.param("a100", "auto", {}, ("cuda:0", "marlin"), id="auto on an A100: Marlin"),
         pytest.param("a100", "cuda", {"backend": "torch"}, ("cuda:0", "torch"), id="torch by name (recorded)"),
         pytest.param("h100", "cuda", {"backend": "exllama_v2"}, ("cuda:0", "exllamav2"), id="exllama_v2 by name (recorded)"),
-        pytest.param("h100", {"": 0}, {"backend": "auto_trainable"}, ("cuda:0", "tritonv2"), id="auto_trainable on a GPU (recorded)"),
-        pytest.param("a100", "cpu", {"backend": "auto_trainable"}, ("cpu", "torch_aten"), id="auto_trainable on the CPU (recorded)"),
+        pytest.param(
+            "h100", {"": 0}, {"backend": "auto_trainable"}, ("cuda:0", "tritonv2"), id="auto_trainable on a GPU (recorded)"
+        ),
+        pytest.param(
+            "a100", "cpu", {"backend": "auto_trainable"}, ("cpu", "torch_aten"), id="auto_trainable on the CPU (recorded)"
+        ),
         pytest.param("no-gpu", "cpu", {}, ("cpu", "torch_aten"), id="no GPU (run)"),
     ],
 )
@@ -135,7 +148,9 @@ def test_gptqmodel(checkpoints: Path, hardware: str, device_map: Any, config: di
         pytest.param("a100", "meta", {}, ("ValueError", "Unsupported selector device family `meta`"), id="meta (run)"),
     ],
 )  # fmt: skip
-def test_gptqmodel_refuses(checkpoints: Path, hardware: str, device_map: Any, config: dict[str, Any], expected: tuple[str, str]) -> None:
+def test_gptqmodel_refuses(
+    checkpoints: Path, hardware: str, device_map: Any, config: dict[str, Any], expected: tuple[str, str]
+) -> None:
     """Type and beginning of the message."""
     found = first(planned(checkpoints, hardware, stack="today", device_map=device_map, quantization_config=gptq(**config)))
     assert found is not None
@@ -176,8 +191,15 @@ def test_gptqmodel_takes_no_group_of_48(tmp_path: Path) -> None:
     ("packages", "config", "fits"),
     [
         pytest.param({"transformers": "4.32.0", "optimum": "1.13.2"}, {}, False, id="the seed's stack: never (recorded)"),
-        pytest.param({"transformers": "4.32.0", "optimum": "1.13.2"}, {"disable_exllama": True}, False, id="nor with the switch (recorded)"),
-        pytest.param({"transformers": "4.32.0", "optimum": "1.16.2"}, {"disable_exllama": True}, True, id="with optimum 1.16 and the switch (run)"),
+        pytest.param(
+            {"transformers": "4.32.0", "optimum": "1.13.2"}, {"disable_exllama": True}, False, id="nor with the switch (recorded)"
+        ),
+        pytest.param(
+            {"transformers": "4.32.0", "optimum": "1.16.2"},
+            {"disable_exllama": True},
+            True,
+            id="with optimum 1.16 and the switch (run)",
+        ),
         pytest.param({"transformers": "4.32.0", "optimum": "1.16.2"}, {}, False, id="optimum's default is v2, peft's v1"),
         pytest.param({}, {}, True, id="4.37: both sides take v1 (recorded)"),
         pytest.param({}, {"exllama_config": {"version": 2}}, True, id="4.37: both sides take v2"),
@@ -209,5 +231,7 @@ def test_an_int8_checkpoint_trains_on_the_seeds_stack(tmp_path: Path) -> None:
 def test_no_gradient_depends_on_the_targets(checkpoints: Path, targets: Any, severity: str) -> None:
     """Recorded: q_proj and v_proj got norm 0."""
     facts = machine("a100", "legacy")
-    report = qvl_preflight.check(str(checkpoints / GPTQ), facts=facts, purpose="qlora", peft={"target_modules": targets}, device_map={"": 0})
+    report = qvl_preflight.check(
+        str(checkpoints / GPTQ), facts=facts, purpose="qlora", peft={"target_modules": targets}, device_map={"": 0}
+    )
     assert [(f.code, f.severity.value if f.severity else None) for f in report.findings] == [("QVL802", severity)]

@@ -57,7 +57,7 @@ def _find(name: str) -> str | None:
 
 
 def _abi_fits(file_name: str) -> bool:
-    tag = re.search(r"\.cpython-(\d+)", file_name)
+    tag = re.search(r"\.(?:cpython-|cp)(\d+)", file_name)
     return tag is None or tag.group(1) == f"{sys.version_info[0]}{sys.version_info[1]}"
 
 
@@ -66,6 +66,6 @@ def _cuda_runtime(path: str) -> str | None:
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             found = re.search(rb"libcudart\.so\.(\d+)|cudart64_(\d+)", data)
+            return (found.group(1) or found.group(2)).decode()[:2] if found else None
     except (OSError, ValueError):
         return None
-    return (found.group(1) or found.group(2)).decode()[:2] if found else None

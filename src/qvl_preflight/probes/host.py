@@ -61,6 +61,8 @@ def _ram() -> tuple[int | Unknown, int | Unknown]:
     if text is None:
         return (Unknown("/proc/meminfo is not there"),) * 2
     size = {name: int(kib) * 1024 for name, kib in re.findall(r"^(MemTotal|MemAvailable):\s+(\d+)", text, re.MULTILINE)}
+    if "MemTotal" not in size:
+        return (Unknown("/proc/meminfo names no MemTotal"),) * 2
     total, available = size["MemTotal"], size.get("MemAvailable", size["MemTotal"])
     for limit_file, used_file in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -69,7 +71,7 @@ def _ram() -> tuple[int | Unknown, int | Unknown]:
         limit, used = _read(limit_file), _read(used_file)
         if limit and limit.strip().isdigit() and int(limit) < total:
             total = int(limit)
-            available = min(available, total - int(used or 0))
+            available = max(0, min(available, total - int(used or 0)))
     return total, available
 
 
@@ -111,7 +113,7 @@ def _nvcc() -> str | Literal[False] | Unknown:
     try:
         with open(os.path.join(toolkit, "version.json"), encoding="utf-8") as file:
             return ".".join(json.load(file)["cuda"]["version"].split(".")[:2])
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return Unknown(f"{compiler} is there, its release is not written beside it")
 
 

@@ -19,7 +19,7 @@ ALLOWED = (
     "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "ASCEND_RT_VISIBLE_DEVICES",
     "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT",
     "GPTQMODEL_CUTLASS_DIR", "GPTQMODEL_CACHE_DIR", "GPTQMODEL_MACHETE_PRECOMPILED_LIBRARY", "PYTORCH_CUDA_ALLOC_CONF",
-    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID",
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE", "TORCHELASTIC_RUN_ID",
     "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP", "ACCELERATE_DEEPSPEED_ZERO_STAGE", "ACCELERATE_MIXED_PRECISION",
     "SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID", "CONDA_DEFAULT_ENV",
 )  # fmt: skip
@@ -41,9 +41,13 @@ def launch_of(env: dict[str, str], *, notebook: bool) -> Launch:
         world_size=world,
         rank=_number(env, "SLURM_PROCID" if slurm else "RANK", 0),
         local_rank=_number(env, "SLURM_LOCALID" if slurm else "LOCAL_RANK", 0),
-        local_world_size=_number(env, "LOCAL_WORLD_SIZE", Unknown("the launcher does not say") if slurm else world),
+        local_world_size=_number(
+            env,
+            "LOCAL_SIZE" if launcher == "deepspeed" else "LOCAL_WORLD_SIZE",
+            Unknown("the launcher does not say") if slurm else world,
+        ),
         notebook=notebook,
-        deepspeed_zero=_zero_stage(env),
+        deepspeed_zero=Unknown("deepspeed's launcher does not say") if launcher == "deepspeed" else _zero_stage(env),
         fsdp=env.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"),
     )
 
@@ -52,6 +56,8 @@ def _launcher(env: dict[str, str], notebook: bool) -> str:
     ranked = "RANK" in env and "WORLD_SIZE" in env
     if ranked and any(name.startswith("ACCELERATE_") for name in env):
         return "accelerate"
+    if ranked and "CROSS_SIZE" in env and "TORCHELASTIC_RUN_ID" not in env:
+        return "deepspeed"
     if "TORCHELASTIC_RUN_ID" in env or (ranked and "LOCAL_RANK" in env):
         return "torchrun"
     # In a salloc shell SLURM_NTASKS is set as well; only a step of several tasks is a launch.
@@ -64,7 +70,10 @@ def _number(env: dict[str, str], name: str, default: int | Unknown) -> int | Unk
     value = env.get(name)
     if value is None:
         return default
-    return int(value) if value.lstrip("-").isdigit() else Unknown(f"{name}={value!r} is not a number")
+    try:
+        return int(value)
+    except ValueError:
+        return Unknown(f"{name}={value!r} is not a number")
 
 
 def _zero_stage(env: dict[str, str]) -> int | Literal[False] | Unknown:

@@ -30,6 +30,8 @@ def _distributions(folder: str) -> list[tuple[str, str]]:
     except OSError:
         return []
     out = []
+    if "EGG-INFO" in entries and (named := _read_metadata(os.path.join(folder, "EGG-INFO", "PKG-INFO"))):
+        out.append(named)
     for entry in entries:
         stem, kind = os.path.splitext(entry)
         if kind not in (".dist-info", ".egg-info"):
@@ -37,9 +39,21 @@ def _distributions(folder: str) -> list[tuple[str, str]]:
         name, _, version = stem.partition("-")
         if kind == ".egg-info":
             version = re.sub(r"-py\d.*$", "", version)
+        if kind == ".egg-info" and not version and (named := _read_metadata(os.path.join(folder, entry, "PKG-INFO"))):
+            out.append(named)  # setup.py develop: the version is inside
         if version and _is_whole(os.path.join(folder, entry)):
             out.append((normalised(name), version))
     return out
+
+
+def _read_metadata(path: str) -> tuple[str, str] | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            head = file.read().partition("\n\n")[0]
+    except OSError:
+        return None
+    found = dict(re.findall(r"^(Name|Version): *(\S+)", head, re.MULTILINE))
+    return (normalised(found["Name"]), found["Version"]) if len(found) == 2 else None
 
 
 def _is_whole(path: str) -> bool:
