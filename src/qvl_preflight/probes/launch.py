@@ -47,7 +47,7 @@ def launch_of(env: dict[str, str], *, notebook: bool) -> Launch:
             Unknown("the launcher does not say") if slurm else world,
         ),
         notebook=notebook,
-        deepspeed_zero=Unknown("deepspeed's launcher does not say") if launcher == "deepspeed" else _zero_stage(env),
+        deepspeed_zero=_zero_stage(env, launcher),
         fsdp=env.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"),
     )
 
@@ -76,7 +76,9 @@ def _number(env: dict[str, str], name: str, default: int | Unknown) -> int | Unk
         return Unknown(f"{name}={value!r} is not a number")
 
 
-def _zero_stage(env: dict[str, str]) -> int | Literal[False] | Unknown:
+def _zero_stage(env: dict[str, str], launcher: str) -> int | Literal[False] | Unknown:
+    if launcher in ("deepspeed", "torchrun", "slurm"):
+        return Unknown("the script's own DeepSpeed configuration decides")
     if env.get("ACCELERATE_USE_DEEPSPEED", "").lower() not in ("1", "true"):
         return False
     return _number(env, "ACCELERATE_DEEPSPEED_ZERO_STAGE", Unknown("the DeepSpeed configuration is in a file"))
