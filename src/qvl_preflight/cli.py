@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; never a traceback for what a person got wrong."""
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = _parser(given[0] if given else "").parse_args(given)
     try:
         return int(arguments.run(arguments))
     except PreflightError as error:
@@ -30,44 +32,71 @@ def main(argv: list[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="qvl-preflight", description="Says what from_pretrained will do before it does it.")
-    parser.add_argument("--version", action="version", version=f"qvl-preflight {__version__}")
-    commands = parser.add_subparsers(
-        metavar="command", required=True, prog="qvl-preflight"
-    )  # prog: else argparse loads shutil to find it
-    doctor = commands.add_parser("doctor", help="look at this machine")
-    doctor.add_argument("--model", metavar="M", help="a folder or hub id: say what its plain call will do here, too")
-    doctor.add_argument("--save", metavar="F", help="write the facts to F, to be replayed with --facts")
-    _common(doctor, _doctor)
-    check = commands.add_parser("check", help="look at one call of from_pretrained")
-    check.add_argument("model", metavar="M", help="a folder or hub id")
-    check.add_argument("--purpose", choices=("inference", "lora", "qlora", "full", "quantize"), help="what the model is loaded for")
-    check.add_argument("--class", dest="loader", metavar="C", help="the class that is called, AutoModelForCausalLM say")
-    check.add_argument(
-        "--set",
-        dest="pairs",
-        metavar="K=V",
-        action="append",
-        default=[],
-        help="one argument: JSON, torch.float16, GPTQConfig(bits=4), else a string",
+class _Formatter(argparse.HelpFormatter):
+    """Takes the width from COLUMNS; asking the terminal would load shutil at every start."""
+
+    def __init__(self, prog: str) -> None:
+        columns = os.environ.get("COLUMNS", "")
+        super().__init__(prog, width=(int(columns) if columns.isdigit() else 80) - 2)
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    """All commands, and the arguments of the one that is run: the others' cost as much as the doctor itself."""
+    parser = argparse.ArgumentParser(
+        prog="qvl-preflight", description="Says what from_pretrained will do before it does it.", formatter_class=_Formatter
     )
-    check.add_argument("--kwargs", metavar="F", help="the arguments as a JSON file, in plain form")
-    check.add_argument("--peft", metavar="F", help="an adapter_config.json")
-    check.add_argument("--trainer", metavar="F", help="the trainer's settings as a JSON object; {} for the defaults")
-    check.add_argument("--fix", action="store_true", help="print the corrected call")
-    check.add_argument("--unsafe-fixes", action="store_true", help="with --fix: apply edits that may change the result")
-    _common(check, _check)
-    explain = commands.add_parser("explain", help="print the page of a rule")
-    explain.add_argument("code", help="QVL306, or the rule's name")
-    explain.set_defaults(run=_explain)
-    rules = commands.add_parser("rules", help="list the rules")
-    rules.add_argument("--json", action="store_true")
-    rules.set_defaults(run=_rules)
-    schema = commands.add_parser("schema", help="print a JSON schema")
-    schema.add_argument("what", choices=("facts", "report"))
-    schema.set_defaults(run=_schema)
+    parser.add_argument("--version", action="version", version=f"qvl-preflight {__version__}")
+    commands = parser.add_subparsers(metavar="command", required=True, prog="qvl-preflight")
+    for name, (text, fill) in _COMMANDS.items():
+        added = commands.add_parser(name, help=text, formatter_class=_Formatter)
+        if name == command:
+            fill(added)
     return parser
+
+
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="M", help="a folder or hub id: say what its plain call will do here, too")
+    parser.add_argument("--save", metavar="F", help="write the facts to F, to be replayed with --facts")
+    _common(parser, _doctor)
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="M", help="a folder or hub id")
+    purposes = ("inference", "lora", "qlora", "full", "quantize")
+    parser.add_argument("--purpose", choices=purposes, help="what the model is loaded for")
+    parser.add_argument("--class", dest="loader", metavar="C", help="the class that is called, AutoModelForCausalLM say")
+    value = "one argument: JSON, torch.float16, GPTQConfig(bits=4), else a string"
+    parser.add_argument("--set", dest="pairs", metavar="K=V", action="append", default=[], help=value)
+    parser.add_argument("--kwargs", metavar="F", help="the arguments as a JSON file, in plain form")
+    parser.add_argument("--peft", metavar="F", help="an adapter_config.json")
+    parser.add_argument("--trainer", metavar="F", help="the trainer's settings as a JSON object; {} for the defaults")
+    parser.add_argument("--fix", action="store_true", help="print the corrected call")
+    parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix: apply edits that may change the result")
+    _common(parser, _check)
+
+
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("code", help="QVL306, or the rule's name")
+    parser.set_defaults(run=_explain)
+
+
+def _rules_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="code, name, topic, severity, summary, fixable")
+    parser.set_defaults(run=_rules)
+
+
+def _schema_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("facts", "report"))
+    parser.set_defaults(run=_schema)
+
+
+_COMMANDS = {
+    "doctor": ("look at this machine", _doctor_arguments),
+    "check": ("look at one call of from_pretrained", _check_arguments),
+    "explain": ("print the page of a rule", _explain_arguments),
+    "rules": ("list the rules", _rules_arguments),
+    "schema": ("print a JSON schema", _schema_arguments),
+}
 
 
 def _common(parser: argparse.ArgumentParser, run: Any) -> None:

@@ -101,6 +101,30 @@ def test_plan_agrees_where_a_package_is_missing(stack: str, case: str) -> None:
 
 
 @pytest.mark.parametrize("stack", list(stacks.STEPS))
+def test_installing_moves_nothing(stack: str, tmp_path: Path) -> None:
+    """pip would add what is missing and replace nothing: pydantic 1.10, which old DeepSpeed pins, is in the legacy stack."""
+    python, env = stacks.command(stack, scratch())
+    root = Path(__file__).parents[2]
+    report = tmp_path / "report.json"
+    command = [
+        *python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--dry-run",
+        "--disable-pip-version-check",
+        "--report",
+        str(report),
+        str(root),
+    ]
+    subprocess.run(command, env={**env, "PYTHONPATH": ""}, check=True)
+    wanted = {entry["metadata"]["name"].lower().replace("_", "-") for entry in json.loads(report.read_text())["install"]}
+    assert "qvl-preflight" in wanted
+    assert not wanted & facts(stack).to_dict()["packages"].keys()
+
+
+@pytest.mark.parametrize("stack", list(stacks.STEPS))
 @pytest.mark.parametrize("case", CASES)
 def test_fixed_call_does_what_was_asked(stack: str, case: str) -> None:
     """A call that fix_kwargs corrects, with live objects and the environment's own facts, loads, runs, and trains with gradients."""

@@ -77,7 +77,7 @@ def print_fixed(fixed: Fixed, stream: TextIO, *, color: bool | None = None) -> N
 
 
 def _console(stream: TextIO, color: bool | None) -> Console:
-    width = None if stream.isatty() else int(os.environ.get("COLUMNS", "80"))
+    width = None if stream.isatty() else _columns()
     return Console(
         file=stream,
         no_color=color is False or None,
@@ -87,6 +87,11 @@ def _console(stream: TextIO, color: bool | None) -> Console:
         emoji=False,
         markup=False,
     )
+
+
+def _columns() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdigit() and int(columns) >= 40 else 80
 
 
 def _head(console: Console, report: Report) -> None:
