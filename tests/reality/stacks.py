@@ -22,7 +22,7 @@ PYTHON = "python3.11"  # auto-gptq's wheels end there, transformers 5.23 begins 
 STEPS: dict[str, list[list[str]]] = {
     "legacy": [
         ["torch==2.13.0", "transformers==4.37.2", "accelerate==0.26.1", "optimum==1.16.2", "peft==0.8.2", "numpy<2",
-         "datasets<2.17", "pyarrow<15", "gekko", "rouge", "sentencepiece", "pydantic==1.10.26", "deepspeed==0.10.3"],
+         "datasets<2.17", "pyarrow<15", "gekko", "rouge", "sentencepiece", "pydantic==1.10.26"],
         ["--no-deps", "auto-gptq==0.7.1"],
     ],
     "modern": [
