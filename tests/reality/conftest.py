@@ -14,5 +14,7 @@ _TITLES = {
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """One line for each kind of test."""
     for name, title in _TITLES.items():
-        passed, failed = (sum(name in report.nodeid for report in terminalreporter.stats.get(kind, ())) for kind in ("passed", "failed"))
+        passed, failed = (
+            sum(name in report.nodeid for report in terminalreporter.stats.get(kind, ())) for kind in ("passed", "failed")
+        )
         terminalreporter.write_line(f"{title}: {passed} of {passed + failed}")
