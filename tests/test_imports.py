@@ -21,7 +21,7 @@ LAYERS = (
 )  # fmt: skip
 WITHIN_STACK = (
     "cuda", "accelerate", "transformers", "attention", "placement", "quantizers", "auto_gptq", "gptqmodel", "gptq_environment", "gptq", "bitsandbytes", "awq",
-    "peft", "trainer",
+    "peft", "trainer", "eras",
 )  # fmt: skip
 # Reached by a function when it is needed, against the direction, with the reason.
 LAZY = {
