@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from qvl_preflight.devices import is_rank
+from qvl_preflight.devices import is_rank, may_be_rank
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Unknown, need
@@ -45,21 +45,26 @@ def adapters_wanted(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def distributed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """TRAINER: a map over several devices in a launch of several ranks (accelerate's verify_device_map)."""
-    request = situation.request
-    if not request.trains or not is_rank(situation.facts.launch) or request.device_map not in STRATEGIES:
+    request, launch = situation.request, situation.facts.launch
+    several = is_rank(launch)
+    if not request.trains or request.device_map not in STRATEGIES or not (several or may_be_rank(launch)):
         return
-    if isinstance(draft.device_map, Unknown) or len(draft.device_map) > 1:
-        condition = None if not isinstance(draft.device_map, Unknown) else "the model spreads over several devices"
-        yield WillRaise(
-            "QVL701",
-            Stage.TRAINER,
-            "ValueError",
-            _AUTO_DISTRIBUTED,
-            "auto-ranks",
-            f'device_map="{request.device_map}" lets every rank spread the model over all GPUs',
-            condition,
-            Evidence.SOURCE,
-        )
+    conditions = [] if several else ["there are several ranks"]
+    if isinstance(draft.device_map, Unknown):
+        conditions.append("the model spreads over several devices")
+    elif len(draft.device_map) == 1:
+        return
+    why = f'device_map="{request.device_map}" lets every rank spread the model over all GPUs'
+    yield WillRaise(
+        "QVL701",
+        Stage.TRAINER,
+        "ValueError",
+        _AUTO_DISTRIBUTED,
+        "auto-ranks",
+        why,
+        " and ".join(conditions) or None,
+        Evidence.SOURCE,
+    )
 
 
 def data_parallel(situation: Situation, plan: LoadPlan) -> bool:
