@@ -27,10 +27,13 @@ Step = Callable[[Situation, Draft], Iterator[WillRaise]]
 STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.ARGUMENTS, transformers.arguments),
     (Stage.ARGUMENTS, transformers.launch_arguments),
+    (Stage.CONFIG, quantizers.twice),
     (Stage.CONFIG, quantizers.merge),
     (Stage.CONFIG, gptq_environment.settings),
+    (Stage.CONFIG, bitsandbytes.settings),
     (Stage.ENVIRONMENT, gptq_environment.environment),
     (Stage.ENVIRONMENT, bitsandbytes.environment),
+    (Stage.ENVIRONMENT, bitsandbytes.without_cuda),
     (Stage.ENVIRONMENT, awq.environment),
     (Stage.DTYPE, transformers.dtype),
     (Stage.MODEL, transformers.left_over),

@@ -59,6 +59,37 @@ _DICT: ByRelease[_Words] = ByRelease(
 )  # fmt: skip
 
 
+# 4.32 to 4.37 take the flag out before they look for duplicates; 5.x hands it to the model (stack/transformers.py).
+_TWICE: ByRelease[str | None] = ByRelease(
+    "transformers",
+    Row("4.32", "4.38", None, Evidence.SOURCE, "transformers 4.37.2 modeling_utils.py"),
+    Row(
+        "4.38", "5.0",
+        "You can't pass `load_in_4bit`or `load_in_8bit` as a kwarg when passing `quantization_config` argument at the same time.",
+        Evidence.SOURCE, "transformers 4.45.2, 4.57.1 modeling_utils.py:4814",
+    ),
+    Row("5.0", None, None, Evidence.RECORDED, "transformers 5.17.0"),
+)  # fmt: skip
+
+
+def twice(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: load_in_4bit or load_in_8bit beside a quantization_config."""
+    flags = [name for name in ("load_in_4bit", "load_in_8bit") if situation.request.kwargs.get(name)]
+    if not flags or situation.request.kwargs.get("quantization_config") is None:
+        return
+    row = _TWICE.row(situation.packages)
+    if row.value is not None:
+        yield WillRaise(
+            "QVL331",
+            Stage.CONFIG,
+            "ValueError",
+            row.value,
+            "twice",
+            f"{flags[0]} and quantization_config say the same thing twice",
+            evidence=row.evidence,
+        )
+
+
 def merge(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: sets ``draft.quantization``; raises where the two configurations do not go together."""
     passed, method = situation.request.kwargs.get("quantization_config"), situation.checkpoint.quant_method

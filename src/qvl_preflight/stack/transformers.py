@@ -89,9 +89,11 @@ def arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def launch_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """ARGUMENTS: DeepSpeed ZeRO-3 and accelerate, which a device_map needs."""
-    if situation.request.device_map is None:
-        return
-    if zero3(situation):
+    low_cpu = situation.request.kwargs.get("low_cpu_mem_usage") is True and (situation.packages.release("transformers") or (0,)) < (
+        4,
+        51,
+    )
+    if zero3(situation) and (situation.request.device_map is not None or low_cpu):
         row = _ZERO3.row(situation.packages)
         yield WillRaise(
             "QVL704",
@@ -99,9 +101,11 @@ def launch_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             "ValueError",
             row.value,
             "zero3",
-            "ZeRO-3 shards the model itself and refuses a device_map",
+            "ZeRO-3 shards the model while it loads and refuses device_map and low_cpu_mem_usage=True",
             evidence=row.evidence,
         )
+    if situation.request.device_map is None:
+        return
     installed, oldest = situation.packages.release("accelerate"), _OLDEST_ACCELERATE.value(situation.packages)
     if installed is None or installed < oldest:
         missing = _NO_ACCELERATE.row(situation.packages)
