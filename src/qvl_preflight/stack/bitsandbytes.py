@@ -144,7 +144,13 @@ def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def trainer_step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """STEP: 8-bit layers that lie on the CPU, under a Trainer that computes on the GPU."""
     quantization = _bnb(draft)
-    if quantization is None or quantization.bits != 8 or situation.request.trainer is None or not situation.request.trains:
+    if (
+        quantization is None
+        or quantization.bits != 8
+        or situation.request.trainer is None
+        or situation.request.trains_on_cpu
+        or not situation.request.trains
+    ):
         return
     if (
         need(draft.devices) == ("cpu",)

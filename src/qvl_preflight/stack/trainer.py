@@ -22,10 +22,11 @@ _AUTO_DISTRIBUTED = "You can't train a model that has been loaded with `device_m
 
 
 def adapters_wanted(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """TRAINER: full fine-tuning of quantised weights (refused since 4.34)."""
+    """TRAINER: full fine-tuning of quantised weights (refused since 4.34). Adapters that nobody mentioned may still come: only a named purpose counts."""
     quantization, request = need(draft.quantization), situation.request
     if (
         request.purpose != "full"
+        or not request.purpose_named
         or request.trainer is None
         or quantization is None
         or quantization.method not in ("gptq", "bitsandbytes", "awq")
@@ -75,6 +76,7 @@ def data_parallel(situation: Situation, plan: LoadPlan) -> bool:
     request, launch = situation.request, situation.facts.launch
     if (
         request.trainer is None
+        or request.trains_on_cpu
         or not request.trains
         or isinstance(launch, Unknown)
         or launch.launcher not in ("python", "notebook")
