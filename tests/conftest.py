@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from qvl_preflight import judge, testing
+from qvl_preflight import strict, testing
 
 
 @pytest.fixture(autouse=True)
 def _rules_must_not_break() -> Iterator[None]:
     """In tests a rule's own exception propagates instead of becoming a QVL000."""
-    judge.STRICT = True
+    strict.ON = True
     yield
-    judge.STRICT = False
+    strict.ON = False
 
 
 @pytest.fixture(scope="session")

@@ -111,6 +111,8 @@ def home(facts: Facts, devices: Devices | Unknown, needed_bytes: int = 0) -> Hom
     gpus = devices.visible
     if is_rank(facts.launch):
         return _home_of_rank(facts, gpus)
+    if not devices.order_known:
+        return Home(0, "the GPU that CUDA numbers 0", "models are mixed, and CUDA may number them otherwise than nvidia-smi")
     current = facts.torch.current_device if not isinstance(facts.torch, Unknown) else None
     if isinstance(current, int) and current < len(gpus):
         return _home(gpus, current, "the current device of this process")

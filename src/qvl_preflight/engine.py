@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from qvl_preflight.checkpoint import NO_WEIGHTS
 from qvl_preflight.exceptions import FixDidNotConverge
 from qvl_preflight.facts import field_names
 from qvl_preflight.judge import judge, ordered
@@ -26,7 +27,10 @@ def check(situation: Situation, rules: Iterable[Rule]) -> Report:
     findings, skipped = judge(rules, _offer(situation, plan))
     findings += _on_every_stack(situation, rules, {finding.topic for finding in findings})
     matters = _open_questions(plan)
-    skipped = [replace(item, matters=item.code in matters) for item in skipped]
+    grave = {rule.code for rule in rules if rule.severity is not Severity.NOTE}
+    skipped = [
+        replace(item, matters=item.code in matters or (item.code in grave and item.reason not in _HARMLESS)) for item in skipped
+    ]
     skipped += [
         Skipped(code, name, reason, True) for code, (name, reason) in matters.items() if code not in {item.code for item in skipped}
     ]
@@ -63,6 +67,9 @@ def _offer(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
         "checkpoint": situation.checkpoint, "situation": situation, "remedies": Remedies(situation, plan),
     }  # fmt: skip
 
+
+# A folder that holds a config.json alone is a common way to ask; its weights are unknown, and that alone is no open question.
+_HARMLESS = (NO_WEIGHTS.reason, UNPLANNED.reason)
 
 # What a step of the plan answers, for people.
 _QUESTIONS = {

@@ -103,10 +103,11 @@ def quantized_weights_on_the_cpu(
     if isinstance(devices, Unknown):
         yield Finding(f"the {method} weights end on the CPU, whether or not this process has a GPU")
         return
+    fix = remedies.on_gpu()
+    if fix is None:
+        return  # no GPU has room for it, or a launch that shards the model places it
     name = devices.visible[0].name
-    yield Finding(
-        f"the {method} weights end on the CPU while {name if isinstance(name, str) else 'a GPU'} idles", fix=remedies.on_gpu()
-    )
+    yield Finding(f"the {method} weights end on the CPU while {name if isinstance(name, str) else 'a GPU'} idles", fix=fix)
 
 
 @rule(

@@ -15,7 +15,7 @@ from qvl_preflight.stack import auto_gptq, gptqmodel
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.stack.cuda import available
 from qvl_preflight.stack.gptq_environment import stored_gptq
-from qvl_preflight.unknown import Unknown, need
+from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ def kernel(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         )
         return
     draft.kernel_device = selector_device(situation)
+    stored_format = quantization.config.get("checkpoint_format", quantization.config.get("format", "gptq"))
+    if stored_format != "gptq":
+        raise Undecided(f"which kernels take the format {stored_format!r} is not in the tables")
     config, name = quantization.config, backend_name(situation, quantization.config)
     layer = gptqmodel.Layer(
         _int(config, "bits", 4), _int(config, "group_size", 128), bool(config.get("desc_act")), bool(config.get("sym", True))
