@@ -24,6 +24,12 @@ class Example:
     stack: str = "today"
     purpose: str | None = None
     trainer: bool = False
+    targets: tuple[str, ...] = ()  # of a LoraConfig
+
+
+def peft_of(example: Example) -> dict[str, Any] | None:
+    """The LoraConfig of an example, as a mapping."""
+    return {"r": 8, "target_modules": list(example.targets)} if example.targets else None
 
 
 def examples(rule: Rule) -> tuple[Example, Example]:
@@ -39,6 +45,7 @@ def _example(info: str, code: str) -> Example:
     settings: dict[str, Any] = dict(pair.split("=") for pair in info.split())
     if settings.pop("trainer", None):
         settings["trainer"] = True
+    settings["targets"] = tuple(filter(None, settings.pop("peft", "").split(",")))
     return Example(
         ast.literal_eval(call.args[0]), {keyword.arg or "": _from_python(keyword.value) for keyword in call.keywords}, **settings
     )

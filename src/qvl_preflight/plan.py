@@ -60,7 +60,7 @@ class WillRaise:
     cause: str
     why: str
     condition: str | None = None
-    evidence: Evidence = Evidence.RECORDED
+    evidence: Evidence = Evidence.SOURCE
     at: str = ""  # the line that raises it, where the message says nothing
 
     @property

@@ -87,7 +87,7 @@ def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None) ->
 
 
 @rule(
-    "QVL103", Severity.ERROR, topic="driver-too-old", symptoms=(r"The NVIDIA driver on your system is too old",), environment=True
+    "QVL103", Severity.WARNING, topic="driver-too-old", symptoms=(r"The NVIDIA driver on your system is too old",), environment=True
 )
 def driver_too_old(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """

@@ -18,7 +18,7 @@ from qvl_preflight.unknown import need
 
 @rule(
     "QVL701",
-    Severity.ERROR,
+    Severity.WARNING,
     topic="device-map-ddp",
     symptoms=(r"You can't train a model that has been loaded with .device_map='auto'. in any distributed mode",),
 )
@@ -111,7 +111,7 @@ def data_parallel_over_gptq(request: Request, plan: LoadPlan, situation: Situati
         )
 
 
-@rule("QVL704", Severity.ERROR, topic="zero3-device-map", symptoms=(r"DeepSpeed Zero-3 is not compatible with",))
+@rule("QVL704", Severity.WARNING, topic="zero3-device-map", symptoms=(r"DeepSpeed Zero-3 is not compatible with",))
 def device_map_under_zero3(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     """
     A device_map is passed under DeepSpeed ZeRO-3.

@@ -67,11 +67,11 @@ def no_gradient(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterato
     down_proj) still get one.
 
     ## Example
-    ```python stack=legacy purpose=qlora
+    ```python stack=legacy purpose=qlora peft=q_proj,v_proj
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0})
     ```
     Use instead:
-    ```python stack=legacy purpose=qlora
+    ```python stack=legacy purpose=qlora peft=q_proj,v_proj
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0}, quantization_config=GPTQConfig(bits=4, use_exllama=False))
     ```
 

@@ -65,7 +65,7 @@ def _from_hub(situation: Situation, asked: str) -> Iterator[WillRaise]:
     if (situation.packages.release("transformers") or (0,)) >= (5,) and not situation.packages.has("kernels"):
         text = "`kernels` is either not installed or uses an incompatible version."
         why = f'"{asked}" is fetched by the package kernels, which is not installed'
-        yield WillRaise("QVL904", Stage.MODEL, "ImportError", text, "attention", why)
+        yield WillRaise("QVL904", Stage.MODEL, "ImportError", text, "attention", why, evidence=Evidence.RECORDED)
 
 
 def _flash(situation: Situation, asked: str) -> Iterator[WillRaise]:

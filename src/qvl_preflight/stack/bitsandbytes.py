@@ -172,4 +172,5 @@ def trainer_step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             "Expected a cuda device, but got: cpu",
             "cpu",
             "the 8-bit layers lie on the CPU, and the Trainer computes on the GPU",
+            evidence=Evidence.RECORDED,
         )

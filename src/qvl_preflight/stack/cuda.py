@@ -23,6 +23,7 @@ class Refusal:
     why: str
     type: str
     text: str
+    evidence: Evidence
 
 
 # torch.AcceleratorError (a RuntimeError) replaced RuntimeError for CUDA errors: recorded with torch 2.11; older: recorded reports.
@@ -58,7 +59,11 @@ def refusal_of(facts: Facts, devices: Devices) -> Refusal | None:
     build = _cuda_build(facts)
     if build is False:
         return Refusal(
-            "cpu-build", "the installed torch is built without CUDA", "AssertionError", "Torch not compiled with CUDA enabled"
+            "cpu-build",
+            "the installed torch is built without CUDA",
+            "AssertionError",
+            "Torch not compiled with CUDA enabled",
+            Evidence.RUN,
         )
     if not devices.physical:
         _only_nvidia(facts)
@@ -67,6 +72,7 @@ def refusal_of(facts: Facts, devices: Devices) -> Refusal | None:
             "this machine has no NVIDIA GPU or driver",
             "RuntimeError",
             "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU",
+            Evidence.RUN,
         )
     if devices.broken == REPEATED:
         return Refusal(
@@ -75,10 +81,15 @@ def refusal_of(facts: Facts, devices: Devices) -> Refusal | None:
             "RuntimeError",
             "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling NumCudaDevices() that might have "
             "already set an error? Error 101: invalid device ordinal",
+            Evidence.RECORDED,
         )
     if devices.hidden:
         return Refusal(
-            "hidden", f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU', "RuntimeError", "No CUDA GPUs are available"
+            "hidden",
+            f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU',
+            "RuntimeError",
+            "No CUDA GPUs are available",
+            Evidence.RECORDED,
         )
     return _driver_too_old(facts, build)
 
@@ -130,4 +141,5 @@ def _driver_too_old(facts: Facts, build: str | bool | Unknown) -> Refusal | None
         f"the driver runs CUDA up to {driver.cuda}, the installed torch is built for CUDA {build}",
         "RuntimeError",
         f"The NVIDIA driver on your system is too old (found version {number}).",
+        Evidence.SOURCE,
     )

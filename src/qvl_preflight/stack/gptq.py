@@ -194,6 +194,7 @@ def _first_use(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
                 "kernel-build",
                 f"the {spec.name} kernel fetches the CUTLASS sources when it is first used, and there is no network",
                 None if build.cutlass is False else "no copy of CUTLASS 4.7.1 lies in gptqmodel's cache",
+                evidence=Evidence.RECORDED,
             )
             return
         draft.undecided.append((Stage.MATERIALISE, "QVL307", "whether the network can be reached was not tried"))

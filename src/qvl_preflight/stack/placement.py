@@ -36,6 +36,7 @@ def limits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
                 text,
                 "max-memory",
                 f"max_memory names the device {key!r}; GPUs are named by their number",
+                evidence=Evidence.RECORDED,
             )
             return
         try:
@@ -191,6 +192,7 @@ def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iter
             text,
             "holes",
             f"{why}: this release puts them on the CPU, the rest is on {', '.join(sorted(homes))}",
+            evidence=Evidence.RECORDED,
         )
 
 
@@ -207,7 +209,13 @@ def _ordinals(situation: Situation, names: list[str], stage: Stage) -> Iterator[
     if refusal is not None:
         type_, text = (refusal.type, refusal.text) if refusal.cause != "cpu-build" else _without_cuda(situation)
         yield WillRaise(
-            CUDA_CODES[refusal.cause], stage, type_, text, "no-cuda", f"the call puts the model on {asked[0]}, and {refusal.why}"
+            CUDA_CODES[refusal.cause],
+            stage,
+            type_,
+            text,
+            "no-cuda",
+            f"the call puts the model on {asked[0]}, and {refusal.why}",
+            evidence=refusal.evidence,
         )
         return
     visible = len(need(situation.devices).visible)
@@ -215,7 +223,7 @@ def _ordinals(situation: Situation, names: list[str], stage: Stage) -> Iterator[
         if int(name.partition(":")[2] or 0) >= visible:
             type_ = cuda.DEVICE_ERROR.value(situation.packages) if situation.packages.has("torch") else "RuntimeError"
             why = f"{name} is asked for, and this process sees {visible} GPU{'s' * (visible != 1)} (cuda:0{f' to cuda:{visible - 1}' * (visible > 1)})"
-            yield WillRaise("QVL203", stage, type_, cuda.BAD_ORDINAL, "ordinal", why)
+            yield WillRaise("QVL203", stage, type_, cuda.BAD_ORDINAL, "ordinal", why, evidence=Evidence.RECORDED)
             return
 
 
@@ -232,4 +240,12 @@ def meta(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """FORWARD: a model that was never filled."""
     if device_name(situation.request.device_map) == "meta" and situation.request.purpose != "quantize":
         text = "Tensor.item() cannot be called on meta tensors"
-        yield WillRaise("QVL406", Stage.FORWARD, "RuntimeError", text, "meta", 'device_map="meta" loads no weights at all')
+        yield WillRaise(
+            "QVL406",
+            Stage.FORWARD,
+            "RuntimeError",
+            text,
+            "meta",
+            'device_map="meta" loads no weights at all',
+            evidence=Evidence.RECORDED,
+        )

@@ -188,6 +188,7 @@ def _clash(situation: Situation, method: str, passed: Any, flags: list[str]) -> 
             "No package metadata was found for bitsandbytes",
             "quant-clash",
             why,
+            evidence=Evidence.RECORDED,
         )
         return
     table = _DICT if isinstance(passed, Mapping) else _OTHER_CLASS

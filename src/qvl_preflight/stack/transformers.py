@@ -70,10 +70,19 @@ def arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             _BAD_STRING.format(name),
             "device-map",
             f'"{name}" is neither a device nor a strategy',
+            evidence=Evidence.RECORDED,
         )
     elif isinstance(given, int) and not isinstance(given, bool) and given < 0:
         text = "You can't pass device_map as a negative int. If you want to put the model on the cpu, pass device_map = 'cpu' "
-        yield WillRaise("QVL401", Stage.ARGUMENTS, "ValueError", text, "device-map", "device_map is a negative number")
+        yield WillRaise(
+            "QVL401",
+            Stage.ARGUMENTS,
+            "ValueError",
+            text,
+            "device-map",
+            "device_map is a negative number",
+            evidence=Evidence.RECORDED,
+        )
     if given is None:
         return
     if situation.request.kwargs.get("low_cpu_mem_usage") is False and (low := _LOW_CPU.row(situation.packages)).value:

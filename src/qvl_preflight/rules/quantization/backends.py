@@ -70,7 +70,7 @@ def _install(remedies: Remedies) -> Fix:
 
 @rule(
     "QVL302",
-    Severity.ERROR,
+    Severity.WARNING,
     topic="gptq-version-skew",
     symptoms=(
         r"Found an incompatible version of (auto-gptq|gptqmodel|GPT-QModel)",

@@ -15,7 +15,7 @@ _WORDS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 @rule(
     "QVL331",
-    Severity.ERROR,
+    Severity.WARNING,
     topic="duplicate-quant-kwargs",
     symptoms=(r"You can't pass `load_in_4bit`\s?or `load_in_8bit` as a kwarg",),
 )
@@ -47,7 +47,7 @@ def quantization_asked_twice(plan: LoadPlan, request: Request) -> Iterator[Findi
 
 @rule(
     "QVL332",
-    Severity.ERROR,
+    Severity.WARNING,
     topic="bnb-no-cuda",
     symptoms=(r"No GPU found\. A GPU is needed for quantization", r"CUDA is required but not available for bitsandbytes"),
 )
