@@ -16,6 +16,7 @@ from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Change, Finding, Report, Severity, Skipped
 from qvl_preflight.rule import Rule
 from qvl_preflight.stack.eras import hypotheses
+from qvl_preflight.versions import newer_than_read
 
 ROUNDS = 10
 
@@ -91,12 +92,14 @@ def _open_questions(plan: LoadPlan) -> dict[str, tuple[str, str]]:
 
 
 def _notes(situation: Situation) -> tuple[str, ...]:
-    request = situation.request
-    if request.purpose_named or request.purpose == "inference":
-        return ()
-    return (
-        f"The purpose was taken to be {request.purpose}, from what else was given; name it (purpose=) to have every edit applied.",
-    )
+    request, notes = situation.request, []
+    if not request.purpose_named and request.purpose != "inference":
+        notes.append(
+            f"The purpose was taken to be {request.purpose}, from what else was given; name it (purpose=) to have every edit applied."
+        )
+    if newer := newer_than_read(situation.packages):
+        notes.append(f"{', '.join(newer)}: newer than the releases that were read; taken to behave as the newest of those.")
+    return tuple(notes)
 
 
 @dataclass(frozen=True)

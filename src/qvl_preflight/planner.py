@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from qvl_preflight import strict
 from qvl_preflight.plan import Draft, LoadPlan, Situation, Stage, WillRaise
@@ -20,6 +21,7 @@ from qvl_preflight.stack import (
 )
 from qvl_preflight.stack.accelerate import units
 from qvl_preflight.unknown import Undecided, Unknown
+from qvl_preflight.versions import NEWEST, newer_than_read
 
 Step = Callable[[Situation, Draft], Iterator[WillRaise]]
 
@@ -71,6 +73,9 @@ def make_plan(situation: Situation) -> LoadPlan:
                 raise
             draft.undecided.append((stage, step.__name__, f"the check failed: {type(error).__name__}: {error}; please report it"))
     _without_kernel(draft)
+    if newer := newer_than_read(situation.packages):
+        condition = f"{newer[0]} does as {newer[0].split()[0]} {NEWEST[newer[0].split()[0]]}, the newest that was read"
+        draft.raises = [replace(raised, condition=raised.condition or condition) for raised in draft.raises]
     return LoadPlan(
         draft.quantization, draft.dtype, draft.device_map, draft.devices, draft.kernel, draft.kernel_condition, draft.trainable,
         tuple(draft.raises), tuple(draft.undecided), _memory(situation, draft),

@@ -73,3 +73,23 @@ class ByRelease(Generic[T]):
     def value(self, packages: Packages) -> T:
         """The value for the installed release. Raises Undecided as `row` does."""
         return self.row(packages).value
+
+
+# The newest release of each package whose source was read. What a newer one does is taken to be what this one does, and said to be so.
+NEWEST: dict[str, str] = {
+    "transformers": "5.23", "accelerate": "1.15", "optimum": "2.3", "auto-gptq": "0.7", "gptqmodel": "7.7", "bitsandbytes": "0.50", "peft": "0.21",
+}  # fmt: skip
+
+
+def newer_than_read(packages: Packages) -> tuple[str, ...]:
+    """The installed packages that are newer than what was read, ``transformers 6.4.0``; unknown ones are left out."""
+    found = []
+    for name, newest in NEWEST.items():
+        try:
+            version = packages.version(name)
+        except Undecided:
+            continue
+        release, read = (parse(version) if version else None), parse(newest)
+        if release is not None and read is not None and release[:2] > read[:2]:
+            found.append(f"{name} {version}")
+    return tuple(found)
