@@ -54,6 +54,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.TRAINER, trainer.adapters_wanted),
     (Stage.TRAINER, trainer.distributed),
     (Stage.STEP, bitsandbytes.trainer_step),
+    (Stage.STEP, trainer.offloaded),
     (Stage.STEP, gptq.step),
 )
 

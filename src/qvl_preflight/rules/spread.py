@@ -10,7 +10,7 @@ from qvl_preflight.facts import Launch
 from qvl_preflight.plan import LoadPlan
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
-from qvl_preflight.rule import rule
+from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Unknown, need
 
@@ -106,6 +106,43 @@ def layers_spill_from_the_gpu(plan: LoadPlan, request: Request) -> Iterator[Find
     yield Finding(
         f"{len(spilled)} of {len(homes)} parts of the model{size} go to the {kind}: the GPU has no room for them", fix=fix
     )
+
+
+@rule(
+    "QVL411",
+    Severity.ERROR,
+    topic="meta-tensor",
+    symptoms=(
+        r"returned an invalid gradient at index \d - expected device meta",
+        r"loaded in 8-bit or 4-bit precision with CPU or disk offload",
+    ),
+)
+def training_spilled_layers(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    Layers that lie on the CPU or the disk are to be trained.
+
+    ## What happens
+    A map that leaves blocks on the CPU or the disk copies their weights to the GPU for each forward and keeps none: the backward raises `RuntimeError:
+    Function MmBackward0 returned an invalid gradient at index 1 - expected device meta but got cuda:0`. accelerate and Trainer refuse such a model.
+
+    ## Example
+    ```python stack=today-bnb purpose=qlora
+    AutoModelForCausalLM.from_pretrained(
+        "Qwen/Qwen2-7B-Instruct",
+        device_map={"": 0, "model.layers.1": "cpu"},
+        quantization_config=BitsAndBytesConfig(load_in_4bit=True, llm_int8_enable_fp32_cpu_offload=True),
+    )
+    ```
+    Use instead:
+    ```python stack=today-bnb purpose=qlora
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+
+    ## Fix safety
+    Shown, not applied: the model must fit on the GPU, by quantisation, a smaller batch or another GPU.
+    """
+    fix = Fix("Place the whole model on the GPU, or shard it with ZeRO-3 or FSDP", Applicability.DISPLAY)
+    yield from as_planned(plan, "QVL411", fix)
 
 
 @rule(

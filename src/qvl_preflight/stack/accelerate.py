@@ -155,5 +155,7 @@ def _greedy(pieces: tuple[Unit, ...], budgets: dict[str, int]) -> dict[str, str]
 def shown(device_map: Mapping[str, str]) -> tuple[str, ...]:
     """The devices that parameters show after dispatch: with a GPU in the map, offloaded ones are ``meta`` until they are needed."""
     found = set(device_map.values())
+    if found == {"disk"}:
+        return ("cpu", "meta")  # buffers stay behind (recorded)
     gpu = any(device.startswith("cuda") for device in found)
     return tuple(sorted({"meta" if device == "disk" or (device == "cpu" and gpu) else device for device in found}))

@@ -26,7 +26,7 @@ class _Needs:
 _NEEDS: ByRelease[_Needs] = ByRelease(
     "transformers",
     Row("4.35", "5.0", _Needs("autoawq", "Loading an AWQ quantized model requires auto-awq library (`pip install autoawq`)"), Evidence.RECORDED, "transformers 4.37.2 modeling_utils.py"),
-    Row("5.0", None, _Needs("gptqmodel", "Loading an AWQ quantized model requires gptqmodel. Please install it with `pip install gptqmodel`"), Evidence.SOURCE, "transformers 5.23.0 quantizers/quantizer_awq.py"),
+    Row("5.0", None, _Needs("gptqmodel", "Loading an AWQ quantized model requires gptqmodel. Please install it with `pip install gptqmodel`"), Evidence.RECORDED, "transformers 5.17.0 quantizers/quantizer_awq.py"),
 )  # fmt: skip
 
 

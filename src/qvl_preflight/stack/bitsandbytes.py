@@ -100,6 +100,18 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         yield WillRaise(
             "QVL333", Stage.CONFIG, "ValueError", text, "bits", "4 and 8 bits are asked for at once", evidence=Evidence.RUN
         )
+    kind = quantization.config.get("bnb_4bit_quant_type")
+    if (
+        quantization.config.get("load_in_4bit")
+        and isinstance(kind, str)
+        and kind not in ("fp4", "nf4")
+        and (situation.packages.release("transformers") or (0,)) >= (5,)
+    ):
+        text, why = (
+            "We encountered some issues during automatic conversion of the weights.",
+            f'bnb_4bit_quant_type="{kind}" is neither "nf4" nor "fp4"',
+        )
+        yield WillRaise("QVL333", Stage.MATERIALISE, "RuntimeError", text, "bnb_4bit_quant_type", why, evidence=Evidence.RECORDED)
     for name in ("bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"):
         value = quantization.config.get(name)
         if isinstance(value, str) and value not in _DTYPE_NAMES:

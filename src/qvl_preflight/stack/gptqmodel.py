@@ -206,6 +206,8 @@ _WITHOUT_CUDA = {
 def _refused(spec: Spec, layer: Layer) -> str | None:
     """The words in which a kernel refuses a layer (nn_modules/qlinear/__init__.py:522, 714, 718, 722)."""
     name = f"<class '{spec.path}'>"
+    if layer.bits not in spec.bits and spec.module == "torch_int8":
+        return "Torch INT8 requires 8-bit source weights; expanding lower-bit weights to persistent INT8 is disabled."
     if layer.bits not in spec.bits:
         return f"{name} only supports `{list(spec.bits)}` bits: actual bits = `{layer.bits}`"
     if layer.group_size not in spec.groups:

@@ -5,6 +5,7 @@ Sources: transformers 4.32 to 4.57 trainer.py, 5.x trainer_utils.py; accelerate 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,29 @@ def distributed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         why,
         " and ".join(conditions) or None,
         Evidence.SOURCE,
+    )
+
+
+def offloaded(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """STEP: blocks that lie on the CPU or the disk while the rest is on a GPU. Recorded for 4-bit layers in a bare loop; Trainer refuses as well."""
+    if not situation.request.trains:
+        return
+    found = need(draft.device_map)
+    away = [name for name, device in found.items() if device in ("cpu", "disk") and re.search(r"\.\d+$", name)]
+    if not away or not any(device.startswith("cuda") for device in found.values()):
+        return
+    quantization = need(draft.quantization)
+    recorded = quantization is not None and quantization.method == "bitsandbytes" and situation.request.trainer is None
+    text = "Function MmBackward0 returned an invalid gradient" if recorded else "You can't train a model that has been loaded"
+    type_, evidence = ("RuntimeError", Evidence.RECORDED) if recorded else ("ValueError", Evidence.SOURCE)
+    yield WillRaise(
+        "QVL411",
+        Stage.STEP,
+        type_,
+        text,
+        "offloaded",
+        f"{len(away)} blocks lie on the {found[away[0]]}, where no gradient passes",
+        evidence=evidence,
     )
 
 

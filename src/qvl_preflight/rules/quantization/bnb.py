@@ -102,6 +102,8 @@ def invalid_bnb_settings(plan: LoadPlan, request: Request) -> Iterator[Finding]:
 
     def remedy(raised: WillRaise) -> Fix | None:
         path = f"quantization_config.{raised.cause}"
+        if raised.cause == "bnb_4bit_quant_type":
+            return Fix('Say "nf4", which QLoRA uses', Applicability.REQUIRED, (Edit(path, request.get(path), "nf4"),))
         meant = _WORDS.get(str(request.get(path)))
         return Fix(f"Pass torch.{meant}", Applicability.SAFE, (Edit(path, request.get(path), Dtype(meant)),)) if meant else None
 

@@ -1,0 +1,79 @@
+"""Takes what record.py saw on a GPU machine into tests/recordings/, in the form that tests/test_recordings.py replays.
+
+usage: python scripts/keep_gpu_recordings.py NAME RESULTS.jsonl HOST.json
+  NAME     of the stack, h100-seed say
+  RESULTS  lines as record.py writes them: case, outcome, stage, facts of the stack
+  HOST     what the lines do not hold: driver, gpus, host, build, extensions (sections of facts/1)
+
+Runs that outlasted their limit, and full training steps of quantised weights in a bare loop, are left out: they say nothing about a load.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+KEEP = Path(__file__).parents[1] / "tests" / "recordings"
+STAGES = {"kwargs": "load", "lora_step": "train", "trainer_step": "train", "full_step": "train"}
+# What record.py looked for: a name that is not in its lines was not installed.
+LOOKED_FOR = [
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "optimum",
+    "auto-gptq",
+    "gptqmodel",
+    "bitsandbytes",
+    "autoawq",
+    "flash-attn",
+    "deepspeed",
+    "torchao",
+    "triton",
+    "kernels",
+]
+
+
+def outcome(line: dict[str, Any]) -> dict[str, Any]:
+    """One line as the tests read it."""
+    out = {key: line[key] for key in ("id", "model", "kwargs", "purpose", "action", "outcome") if key in line}
+    out["stage"] = STAGES.get(line["stage"], line["stage"])
+    out |= {key: line[key] for key in ("env", "trainer", "devices", "grads", "grad_norm", "finite") if line.get(key) is not None}
+    if line.get("linear"):
+        out["linear"] = line["linear"].split(".")[0]
+    if "error" in line:
+        out["error"] = {"type": line["error"]["type"], "message": line["error"]["message"][:200]}
+    return out
+
+
+def facts(line: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
+    """facts/1 of the stack."""
+    seen = line["facts"]
+    return {
+        "schema": "qvl-preflight/facts/1",
+        "python": {"version": seen["python"], "implementation": "CPython", "platform": "linux-x86_64"},
+        "packages": {**dict.fromkeys(LOOKED_FOR, False), **seen["packages"]},
+        "packages_complete": False,
+        "torch": {"cuda_build": seen["torch_cuda_build"], "hip_build": False},
+        "env": {"HF_HUB_OFFLINE": "1"},
+        "launch": {"launcher": "python", "world_size": 1, "rank": 0, "local_rank": 0, "local_world_size": 1, "notebook": False, "deepspeed_zero": False, "fsdp": False},
+        **host,
+    }  # fmt: skip
+
+
+def main(name: str, results: str, host: str) -> None:
+    """Write NAME.jsonl and NAME.facts.json."""
+    lines = [json.loads(line) for line in Path(results).read_text().splitlines()]
+    kept = [line for line in lines if line["outcome"] in ("ok", "error") and line.get("action") != "full_step"]
+    first = next(line for line in kept if "facts" in line)
+    (KEEP / f"{name}.facts.json").write_text(json.dumps(facts(first, json.loads(Path(host).read_text())), indent=1) + "\n")
+    (KEEP / f"{name}.jsonl").write_text("".join(json.dumps(outcome(line)) + "\n" for line in kept))
+    print(f"{name}: {len(kept)} of {len(lines)} lines kept")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
