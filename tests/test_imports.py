@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "packaging", "im
 # A module may import only from lines above its own. `*` stands for the modules of a folder, which may import one another
 # only as the second table says.
 LAYERS = (
-    "_version", "exceptions", "missing", "unknown", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "plan",
+    "_version", "exceptions", "missing", "unknown", "spelling", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "plan",
     "report", "live", "stack.*", "planner", "remedies", "rule", "rules", "rules.*", "judge", "environment", "engine", "probes.*", "probes",
     "render.*", "render", "schemas", "cli_values", "api", "testing", "cli", "__init__", "__main__",
 )  # fmt: skip
