@@ -7,21 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from qvl_preflight import judge, testing
+from qvl_preflight import strict, testing
 
 
 @pytest.fixture(autouse=True)
 def _rules_must_not_break() -> Iterator[None]:
     """In tests a rule's own exception propagates instead of becoming a QVL000."""
-    judge.STRICT = True
+    strict.ON = True
     yield
-    judge.STRICT = False
+    strict.ON = False
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every named checkpoint."""
     root = tmp_path_factory.mktemp("checkpoints")
-    for name in ("Qwen/Qwen2-7B-Instruct", "Qwen/Qwen2-7B-Instruct-GPTQ-Int4", "Qwen/Qwen-VL-Chat-Int4", "broken/missing-shard"):
+    for name in (
+        "Qwen/Qwen2-7B-Instruct",
+        "Qwen/Qwen2-7B-Instruct-GPTQ-Int4",
+        "Qwen/Qwen-VL-Chat",
+        "Qwen/Qwen-VL-Chat-Int4",
+        "broken/missing-shard",
+    ):
         testing.checkpoint(name, root)
     return root

@@ -212,8 +212,16 @@ def test_unknown_room_is_taken_for_room() -> None:
 def test_the_ordinal_is_cudas_not_nvmls() -> None:
     """Behind CUDA_VISIBLE_DEVICES=2,0 the first GPU is NVML's third."""
     gpus = (gpu(0, A100), gpu(1, A100), gpu(2, T4))
-    facts = Facts(gpus=gpus, env={"CUDA_VISIBLE_DEVICES": "2,0"}, launch=ALONE)
+    facts = Facts(gpus=gpus, env={"CUDA_VISIBLE_DEVICES": "2,0", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, launch=ALONE)
     assert at_home(facts) == Home(0, T4, "the first GPU")
+
+
+def test_mixed_models_are_not_named_where_cuda_may_number_them_otherwise() -> None:
+    """Without CUDA_DEVICE_ORDER=PCI_BUS_ID the fastest GPU comes first, whichever that is to CUDA."""
+    facts = Facts(gpus=(gpu(0, T4), gpu(1, A100)), env={}, launch=ALONE)
+    found = at_home(facts)
+    assert found is not None
+    assert (found.ordinal, found.name) == (0, "the GPU that CUDA numbers 0")
 
 
 @pytest.mark.parametrize(

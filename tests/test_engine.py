@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import qvl_preflight
-from qvl_preflight import engine, judge
+from qvl_preflight import engine, strict
 from qvl_preflight.exceptions import FixDidNotConverge, InputError
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.rule import Rule, all_rules
@@ -158,7 +158,7 @@ def _rule(code: str, name: str, judge_: Any, severity: Severity = Severity.ERROR
 
 def test_a_rule_that_breaks_becomes_a_finding_and_the_others_run(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """QVL000 names the rule; it is a note, since it says nothing about the call."""
-    monkeypatch.setattr(judge, "STRICT", False)
+    monkeypatch.setattr(strict, "ON", False)
 
     def broken(request: Any) -> Iterator[Finding]:
         raise KeyError("oops")

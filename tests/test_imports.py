@@ -15,13 +15,13 @@ HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "packaging", "im
 # A module may import only from lines above its own. `*` stands for the modules of a folder, which may import one another
 # only as the second table says.
 LAYERS = (
-    "_version", "exceptions", "missing", "unknown", "spelling", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "plan",
+    "_version", "strict", "exceptions", "missing", "unknown", "spelling", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "plan",
     "report", "live", "stack.*", "planner", "remedies", "rule", "rules", "rules.*", "judge", "environment", "engine", "probes.*", "probes",
     "render.*", "render", "schemas", "cli_values", "api", "testing", "cli", "__init__", "__main__",
 )  # fmt: skip
 WITHIN_STACK = (
     "cuda", "accelerate", "transformers", "attention", "placement", "quantizers", "auto_gptq", "gptqmodel", "gptq_environment", "gptq", "bitsandbytes", "awq",
-    "peft", "trainer",
+    "peft", "trainer", "eras",
 )  # fmt: skip
 # Reached by a function when it is needed, against the direction, with the reason.
 LAZY = {

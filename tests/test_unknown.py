@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qvl_preflight.unknown import Undecided, Unknown, attempt, known, need
+from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 
 NOBODY = Unknown("nobody could tell")
 
@@ -45,17 +45,3 @@ def test_attempt_does_not_hide_mistakes() -> None:
     """Only Undecided is turned; any other exception is a bug and goes up."""
     with pytest.raises(ZeroDivisionError):
         attempt(lambda: 1 // 0)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(NOBODY, 7), (0, 0), (3, 3)], ids=["unknown: the default", "zero is known", "known"]
-)
-def test_known_uses_its_default_only_for_the_unknown(value: int | Unknown, expected: int) -> None:
-    """A default never replaces a value that is known."""
-    assert known(value, 7) == expected
-
-
-def test_unknowns_are_equal_by_their_reason() -> None:
-    """Reports compare and hash them like any other value."""
-    assert Unknown("nobody could tell") == NOBODY
-    assert len({NOBODY, Unknown("nobody could tell"), Unknown("another reason")}) == 2

@@ -14,9 +14,8 @@ from qvl_preflight.facts_from import FactsLike, facts_of
 from qvl_preflight.live import apply_changes
 from qvl_preflight.plan import Situation
 from qvl_preflight.report import Change, Report
-from qvl_preflight.request import make_request, to_plain, to_record
+from qvl_preflight.request import ConfigObject, make_request, to_plain, to_record
 from qvl_preflight.rule import find_rule, select_rules
-from qvl_preflight.unknown import Unknown
 
 
 class FixedKwargs(dict[str, Any]):
@@ -79,5 +78,6 @@ def situation(
         raise InputError(f"model is a {type(model).__name__}; expected a folder or a hub id")
     known = facts_of(facts)
     request = make_request(os.fspath(model), kwargs, purpose=purpose, loader=loader, peft=peft, trainer=trainer)
-    env = {} if isinstance(known.env, Unknown) else known.env
-    return Situation(known, request, read_checkpoint(request.model, env if facts is not None else os.environ))
+    checkpoint = read_checkpoint(request.model, os.environ)
+    given = request.kwargs.get("config")
+    return Situation(known, request, checkpoint.with_config(given.fields) if isinstance(given, ConfigObject) else checkpoint)

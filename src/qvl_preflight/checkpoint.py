@@ -71,6 +71,14 @@ class Checkpoint:
         """Does config.json name code of its own (auto_map)?"""
         return bool(self.config.get("auto_map"))
 
+    def with_config(self, given: Mapping[str, Any]) -> Checkpoint:
+        """The checkpoint under a configuration that the call passes itself (``config=``). Nested objects count by their fields."""
+        plain = {key: getattr(value, "fields", value) for key, value in given.items()}
+        stored = self.quantization
+        if stored is not None and isinstance(plain.get("quantization_config"), Mapping):
+            plain["quantization_config"] = {**plain["quantization_config"], "quant_method": stored.get("quant_method")}
+        return Checkpoint(self.path, {**self.config, **plain})
+
     @cached_property
     def weights(self) -> Weights | Unknown:
         """The headers of all shards, read once. Raises InputError for a file that is no safetensors file."""

@@ -30,6 +30,13 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # | head
         sys.stderr.close()
         return 0
+    except Exception as error:  # a bug of ours: one line, its own exit code, and the place for those who mend it
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else "?"
+        print(f"qvl-preflight: internal error at {where}: {type(error).__name__}: {error}; please report it", file=sys.stderr)
+        return 2
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -95,6 +95,11 @@ def is_rank(launch: Launch | Unknown) -> bool:
     return several and launch.launcher in _LAUNCHERS_OF_RANKS
 
 
+def may_be_rank(launch: Launch | Unknown) -> bool:
+    """Was this started by a launcher of ranks, with nobody saying how many there are?"""
+    return not isinstance(launch, Unknown) and launch.launcher in _LAUNCHERS_OF_RANKS and isinstance(launch.world_size, Unknown)
+
+
 def home(facts: Facts, devices: Devices | Unknown, needed_bytes: int = 0) -> Home | None:
     """The GPU on which this process should put a model of ``needed_bytes``; None where none is visible or nothing is known.
 
@@ -106,6 +111,8 @@ def home(facts: Facts, devices: Devices | Unknown, needed_bytes: int = 0) -> Hom
     gpus = devices.visible
     if is_rank(facts.launch):
         return _home_of_rank(facts, gpus)
+    if not devices.order_known:
+        return Home(0, "the GPU that CUDA numbers 0", "models are mixed, and CUDA may number them otherwise than nvidia-smi")
     current = facts.torch.current_device if not isinstance(facts.torch, Unknown) else None
     if isinstance(current, int) and current < len(gpus):
         return _home(gpus, current, "the current device of this process")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from qvl_preflight.checkpoint import NO_WEIGHTS
 from qvl_preflight.exceptions import FixDidNotConverge
 from qvl_preflight.facts import field_names
 from qvl_preflight.judge import judge, ordered
@@ -14,20 +15,48 @@ from qvl_preflight.planner import make_plan
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Change, Finding, Report, Severity, Skipped
 from qvl_preflight.rule import Rule
+from qvl_preflight.stack.eras import hypotheses
 
 ROUNDS = 10
 
 
 def check(situation: Situation, rules: Iterable[Rule]) -> Report:
     """Everything that is found about a call."""
+    rules = tuple(rules)
     plan = make_plan(situation)
     findings, skipped = judge(rules, _offer(situation, plan))
+    findings += _on_every_stack(situation, rules, {finding.topic for finding in findings})
     matters = _open_questions(plan)
-    skipped = [replace(item, matters=item.code in matters) for item in skipped]
+    grave = {rule.code for rule in rules if rule.severity is not Severity.NOTE}
+    skipped = [
+        replace(item, matters=item.code in matters or (item.code in grave and item.reason not in _HARMLESS)) for item in skipped
+    ]
     skipped += [
         Skipped(code, name, reason, True) for code, (name, reason) in matters.items() if code not in {item.code for item in skipped}
     ]
     return Report(ordered(findings, plan.raises), tuple(skipped), situation.facts, plan, situation.request, _notes(situation))
+
+
+def _on_every_stack(situation: Situation, rules: tuple[Rule, ...], said: set[str]) -> list[Finding]:
+    """Where the release of transformers is unknown: what happens on every stack that the call can be meant for, as warnings."""
+    stacks = hypotheses(situation)
+    if len(stacks) < 2:
+        return []
+    by_topic: list[dict[str, Finding]] = []
+    for stack in stacks:
+        found, _ = judge(rules, _offer(stack, make_plan(stack)))
+        grave = [finding for finding in found if finding.severity is not Severity.NOTE]
+        by_topic.append({finding.topic: finding for finding in reversed(grave)})
+    common = set.intersection(*map(set, by_topic)) - said
+    newest = by_topic[-1]
+    return [_for_any_release(newest[topic], [found[topic] for found in by_topic]) for topic in sorted(common)]
+
+
+def _for_any_release(finding: Finding, others: list[Finding]) -> Finding:
+    """The newest stack's words; its fix only where every stack has the same."""
+    same = all(other.fix is not None and finding.fix is not None and other.fix.edits == finding.fix.edits for other in others)
+    message = f"{finding.message} (whichever release of transformers is installed)"
+    return replace(finding, message=message, severity=Severity.WARNING, raises=None, fix=finding.fix if same else None)
 
 
 def _offer(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
@@ -38,6 +67,9 @@ def _offer(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
         "checkpoint": situation.checkpoint, "situation": situation, "remedies": Remedies(situation, plan),
     }  # fmt: skip
 
+
+# A folder that holds a config.json alone is a common way to ask; its weights are unknown, and that alone is no open question.
+_HARMLESS = (NO_WEIGHTS.reason, UNPLANNED.reason)
 
 # What a step of the plan answers, for people.
 _QUESTIONS = {

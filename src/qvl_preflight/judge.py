@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from qvl_preflight import strict
 from qvl_preflight.report import Finding, Severity, Skipped
 from qvl_preflight.unknown import Undecided
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from qvl_preflight.plan import WillRaise
     from qvl_preflight.rule import Rule
 
-STRICT = False  # tests: let a rule's own exception through
 _STAGES = ("import", "load", "forward", "train")
 
 
@@ -29,7 +29,7 @@ def judge(rules: Iterable[Rule], offer: dict[str, Any]) -> tuple[list[Finding], 
         except Undecided as undecided:
             skipped.append(Skipped(rule.code, rule.name, undecided.reason))
         except Exception as error:  # a rule of ours that breaks must not take the others with it
-            if STRICT:
+            if strict.ON:
                 raise
             message = f"the rule {rule.code} ({rule.name}) failed: {type(error).__name__}: {error}; the other rules were run"
             findings.append(Finding(message, code="QVL000", name="rule-failed", topic="internal", severity=Severity.NOTE))

@@ -144,12 +144,6 @@ class Draft:
         """Has something already been raised for this cause?"""
         return any(raised.cause == cause for raised in self.raises)
 
-    def on(self, device: str) -> bool | Unknown:
-        """Does some of the model lie on a device of this type?"""
-        if isinstance(self.devices, Unknown):
-            return self.devices
-        return any(name.split(":")[0] == device for name in self.devices)
-
 
 @dataclass(frozen=True)
 class LoadPlan:

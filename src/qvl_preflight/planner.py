@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from qvl_preflight import strict
 from qvl_preflight.plan import Draft, LoadPlan, Situation, Stage, WillRaise
 from qvl_preflight.stack import (
     attention,
@@ -27,16 +28,20 @@ Step = Callable[[Situation, Draft], Iterator[WillRaise]]
 STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.ARGUMENTS, transformers.arguments),
     (Stage.ARGUMENTS, transformers.launch_arguments),
+    (Stage.CONFIG, quantizers.twice),
     (Stage.CONFIG, quantizers.merge),
     (Stage.CONFIG, gptq_environment.settings),
+    (Stage.CONFIG, bitsandbytes.settings),
     (Stage.ENVIRONMENT, gptq_environment.environment),
     (Stage.ENVIRONMENT, bitsandbytes.environment),
+    (Stage.ENVIRONMENT, bitsandbytes.without_cuda),
     (Stage.ENVIRONMENT, awq.environment),
     (Stage.DTYPE, transformers.dtype),
     (Stage.MODEL, transformers.left_over),
     (Stage.MODEL, attention.attention),
     (Stage.KERNEL, gptq.kernel),
     (Stage.DEVICE_MAP, placement.limits),
+    (Stage.DEVICE_MAP, placement.map_values),
     (Stage.DEVICE_MAP, placement.place),
     (Stage.KERNEL, bitsandbytes.layers),
     (Stage.MATERIALISE, placement.materialise),
@@ -61,6 +66,10 @@ def make_plan(situation: Situation) -> LoadPlan:
                     draft.raises.append(raised)
         except Undecided as undecided:
             draft.undecided.append((stage, step.__name__, undecided.reason))
+        except Exception as error:  # a step of ours that breaks leaves its question open, and the others go on
+            if strict.ON:
+                raise
+            draft.undecided.append((stage, step.__name__, f"the check failed: {type(error).__name__}: {error}; please report it"))
     _without_kernel(draft)
     return LoadPlan(
         draft.quantization, draft.dtype, draft.device_map, draft.devices, draft.kernel, draft.kernel_condition, draft.trainable,

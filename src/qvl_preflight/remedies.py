@@ -33,20 +33,47 @@ class Remedies:
         return Fix.of(title, applicability, self._request, **edits)
 
     def on_gpu(self) -> Fix | None:
-        """Put the whole model on the GPU of this process; None where none can be named, or a sharding launch places it."""
+        """Put the whole model on the GPU of this process; spread it where only several have room together.
+
+        None where no GPU can be named, nothing has room, or a launch that shards the model places it.
+        """
         home = self._situation.home
-        if home is None or zero3(self._situation) or self._fsdp or not self._cuda:
+        if home is None or not self._cuda or self._sharded:
             return None
-        return self.edit(f"Place the model on {home}", Applicability.SAFE, device_map={"": home.ordinal})
+        if self._has_room(home.ordinal):
+            return self.edit(f"Place the model on {home}", Applicability.SAFE, device_map={"": home.ordinal})
+        devices = self._situation.devices
+        together = (
+            isinstance(devices, Unknown)
+            or sum(free for gpu in devices.visible if isinstance(free := gpu.free_bytes, int)) > self._bytes
+        )
+        if together and not self._request.trains and not isinstance(devices, Unknown) and len(devices.visible) > 1:
+            return self.edit(
+                "Spread the model over the visible GPUs: none has room for all of it", Applicability.SAFE, device_map="auto"
+            )
+        return None
+
+    @cached_property
+    def _bytes(self) -> int:
+        weights = self._situation.checkpoint.weights
+        return 0 if isinstance(weights, Unknown) else weights.total_bytes
+
+    def _has_room(self, ordinal: int) -> bool:
+        """Unknown sizes count as fitting: the placement is right wherever the model fits at all."""
+        devices = self._situation.devices
+        free = None if isinstance(devices, Unknown) else devices.visible[ordinal].free_bytes
+        return not isinstance(free, int) or free > self._bytes
+
+    @property
+    def _sharded(self) -> bool:
+        """Does ZeRO-3 or FSDP place the weights, or may it, by a configuration that was not read?"""
+        launch, trainer = self._situation.facts.launch, self._request.trainer or {}
+        fsdp = (not isinstance(launch, Unknown) and launch.fsdp is True) or bool(trainer.get("fsdp"))
+        return fsdp or zero3(self._situation) or isinstance(trainer.get("deepspeed"), str)
 
     def on_cpu(self) -> Fix:
         """Say what happens anyway."""
         return self.edit("Place the model on the CPU, the only device here", Applicability.SAFE, device_map="cpu")
-
-    @property
-    def _fsdp(self) -> bool:
-        launch = self._situation.facts.launch
-        return not isinstance(launch, Unknown) and launch.fsdp is True
 
     @cached_property
     def _cuda(self) -> bool:
@@ -76,6 +103,14 @@ class Remedies:
         if self.release < (4, 35):
             return self._set_quantization(title, "disable_exllama", True)
         return self._set_quantization(title, "use_exllama", False)
+
+    @property
+    def has_triton(self) -> bool:
+        """Triton compiles at the first forward with a C compiler; unknown counts as there."""
+        triton = attempt(lambda: self._situation.packages.has("triton"))
+        build = self._situation.facts.build
+        compiler = True if isinstance(build, Unknown) or isinstance(build.cxx, Unknown) else build.cxx
+        return compiler and (isinstance(triton, Unknown) or triton)
 
     def kernel_by_name(self, title: str, name: str) -> Fix:
         """Ask gptqmodel for one kernel."""

@@ -82,7 +82,6 @@ class Finding:
     code: str = ""
     name: str = ""
     topic: str = ""
-    order: int = 0  # of the plan's stages: what is met first comes first
 
 
 @dataclass(frozen=True)

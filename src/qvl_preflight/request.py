@@ -17,7 +17,6 @@ from qvl_preflight.missing import MISSING, Missing
 
 PURPOSES = ("inference", "lora", "qlora", "full", "quantize")
 TRAINING = ("lora", "qlora", "full")
-_TRAINER_OBJECTS = ("TrainingArguments", "SFTConfig", "Seq2SeqTrainingArguments")
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,22 @@ class Request:
 
     @property
     def asks_for_cpu(self) -> bool:
-        """Does the person say, in so many words, that the whole model belongs on the CPU?"""
-        given = self.device_map
-        return device_name(given) == "cpu" or (
-            isinstance(given, Mapping) and bool(given) and {device_name(d) for d in given.values()} == {"cpu"}
-        )
+        """Does the person say, in so many words, that the whole model belongs on the CPU?
+
+        By the device_map, by a max_memory that leaves nothing else, or by telling the Trainer to use the CPU.
+        """
+        given, limits = self.device_map, self.kwargs.get("max_memory")
+        if device_name(given) == "cpu" or self.trains_on_cpu:
+            return True
+        if isinstance(given, Mapping):
+            return bool(given) and {device_name(device) for device in given.values()} == {"cpu"}
+        return isinstance(given, str) and isinstance(limits, Mapping) and bool(limits) and set(limits) <= {"cpu", "disk"}
+
+    @property
+    def trains_on_cpu(self) -> bool:
+        """Is the Trainer told to use the CPU (``no_cuda`` up to 4.57, ``use_cpu`` since 4.35)?"""
+        trainer = self.trainer or {}
+        return trainer.get("use_cpu") is True or trainer.get("no_cuda") is True
 
     def with_edits(self, edits: Mapping[str, Any]) -> Request:
         """The call with values set or removed (MISSING), by dotted path. Nothing is mutated."""
@@ -217,7 +227,7 @@ def device_name(value: Any) -> str | None:
     if isinstance(value, int):
         return f"cuda:{value}"
     if isinstance(value, str):
-        return f"cuda:{value}" if value.isdigit() else value
+        return f"cuda:{value}" if value.isascii() and value.isdecimal() else value
     return None
 
 

@@ -55,6 +55,7 @@ _BASE: dict[str, Any] = {
 
 HARDWARE: Mapping[str, dict[str, Any]] = {
     "a100": {},
+    "crowded": {"gpus": [{**_A100, "free_bytes": 5 * 2**29}]},
     "two-gpus": {"gpus": _TWO},
     "h100": {"gpus": [_H100]},
     "h100-offline": {"gpus": [_H100], "build": {**_TOOLS, "network": False}},
@@ -79,6 +80,14 @@ _TODAY = {
     "gptqmodel": "7.7.0",
     "peft": "0.21.2",
     "triton": "3.8.0",
+}
+_MIDDLE = {
+    "torch": "2.4.1",
+    "transformers": "4.45.2",
+    "accelerate": "1.0.1",
+    "bitsandbytes": "0.44.1",
+    "peft": "0.13.2",
+    "triton": "3.0.0",
 }
 _LEGACY = {
     "torch": "2.2.2",
@@ -113,6 +122,7 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "today-without-gptqmodel": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "gptqmodel"}},
     "today-without-accelerate": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "accelerate"}},
     "today-old-gptqmodel": {**_NEW, "packages": {**_TODAY, "gptqmodel": "5.8.0"}},
+    "middle-bnb": {**_OLD, "packages": _MIDDLE},
     "legacy": {**_OLD, "packages": _LEGACY},
     "seed": {**_OLD, "packages": _SEED},
     "seed-optimum-1.16": {**_OLD, "packages": {**_SEED, "optimum": "1.16.2"}},
@@ -196,7 +206,8 @@ def gptq_linear(
 def checkpoint(name: str, root: str | os.PathLike[str], *, layers: int = 2) -> str:
     """A named checkpoint under ``root``, true to the real one but for its number of layers. Raises InputError.
 
-    ``Qwen/Qwen2-7B-Instruct``, ``Qwen/Qwen2-7B-Instruct-GPTQ-Int4``, ``Qwen/Qwen-VL-Chat-Int4`` (text tower), ``broken/missing-shard``.
+    ``Qwen/Qwen2-7B-Instruct``, ``Qwen/Qwen2-7B-Instruct-GPTQ-Int4``, ``Qwen/Qwen-VL-Chat`` (its
+    embeddings alone), ``Qwen/Qwen-VL-Chat-Int4`` (text tower), ``broken/missing-shard``.
     """
     folder = os.path.join(os.fspath(root), name)
     quantized = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
@@ -218,6 +229,9 @@ def checkpoint(name: str, root: str | os.PathLike[str], *, layers: int = 2) -> s
     elif name == "Qwen/Qwen2-7B-Instruct-GPTQ-Int4":
         config = _QWEN2 | {"num_hidden_layers": layers, "torch_dtype": "float16", "quantization_config": quantized}
         write_checkpoint(folder, config, [_qwen2(layers, quantized=True)])
+    elif name == "Qwen/Qwen-VL-Chat":
+        config = QWEN_VL | {"num_hidden_layers": layers, "visual": {"layers": 48, "width": 1664, "image_size": 448}}
+        write_checkpoint(folder, config, [{"transformer.wte.weight": ("F16", (151936, 4096))}])
     elif name == "Qwen/Qwen-VL-Chat-Int4":
         config = QWEN_VL | {"num_hidden_layers": layers, "quantization_config": quantized}
         write_checkpoint(folder, config, [_qwen_text(layers)])

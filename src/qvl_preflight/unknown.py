@@ -46,8 +46,3 @@ def attempt(compute: Callable[[], T]) -> T | Unknown:
         return compute()
     except Undecided as undecided:
         return Unknown(undecided.reason)
-
-
-def known(value: T | Unknown, default: T) -> T:
-    """The value, or ``default`` where it is unknown: only where the default is harmless, and says so at the call."""
-    return default if isinstance(value, Unknown) else value

@@ -118,9 +118,8 @@ def test_what_is_not_known_is_listed_with_its_reason() -> None:
            Plan  placement unknown (the facts do not say which GPUs there are), float16
 
         Not checked
-           ?  which kernel holds the weights: the facts do not say which GPUs there are
-           ?  where the weights land: the facts do not say which GPUs there are
-           ?  whether the devices are there: the facts do not say which GPUs there are
+           ?  QVL402, QVL409, which kernel holds the weights, where the weights land,
+              whether the devices are there: the facts do not say which GPUs there are
 
         """)
 

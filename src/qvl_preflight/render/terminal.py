@@ -147,8 +147,10 @@ def _skipped(console: Console, report: Report) -> None:
     if not relevant:
         return
     console.print("\nNot checked", style="bold")
-    rows = [(item.code if item.code.startswith("QVL") else "?", f"{item.name}: {item.reason}") for item in relevant]
-    _grid(console, rows)
+    by_reason: dict[str, list[str]] = {}
+    for item in relevant:
+        by_reason.setdefault(item.reason, []).append(item.code if item.code.startswith("QVL") else item.name)
+    _grid(console, [("?", f"{', '.join(names)}: {reason}") for reason, names in by_reason.items()])
 
 
 def _grid(console: Console, rows: Iterable[tuple[str, str | Text]]) -> None:

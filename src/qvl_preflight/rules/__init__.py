@@ -4,7 +4,7 @@
 from importlib import import_module
 
 THEMES = (
-    "cuda", "devices", "quantization.backends", "quantization.configs", "quantization.kernels", "placement", "packages", "launch", "training", "call",
+    "cuda", "devices", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "packages", "launch", "training", "call",
 )  # fmt: skip
 
 

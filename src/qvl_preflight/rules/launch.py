@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from qvl_preflight.devices import Devices, is_rank
 from qvl_preflight.facts import Launch
+from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan, Situation
 from qvl_preflight.remedies import Remedies
-from qvl_preflight.report import Finding, Severity
+from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Request, device_name
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.trainer import data_parallel
@@ -111,7 +112,7 @@ def data_parallel_over_gptq(request: Request, plan: LoadPlan, situation: Situati
 
 
 @rule("QVL704", Severity.ERROR, topic="zero3-device-map", symptoms=(r"DeepSpeed Zero-3 is not compatible with",))
-def device_map_under_zero3(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+def device_map_under_zero3(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     """
     A device_map is passed under DeepSpeed ZeRO-3.
 
@@ -131,4 +132,6 @@ def device_map_under_zero3(plan: LoadPlan, remedies: Remedies) -> Iterator[Findi
     ## Fix safety
     Safe: ZeRO-3 places the weights itself.
     """
-    yield from as_planned(plan, "QVL704", remedies.without("device_map"))
+    refused = [key for key in ("device_map", "low_cpu_mem_usage") if request.kwargs.get(key) is not None]
+    fix = Fix(f"Drop {' and '.join(refused)}", Applicability.SAFE, tuple(Edit(key, request.get(key), MISSING) for key in refused))
+    yield from as_planned(plan, "QVL704", fix)

@@ -10,7 +10,7 @@ from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
-from qvl_preflight.unknown import need
+from qvl_preflight.unknown import Unknown, need
 
 
 @rule(
@@ -63,7 +63,9 @@ def _meant(request: Request, remedies: Remedies) -> Fix | None:
 
 
 @rule("QVL402", Severity.WARNING, topic="gptq-on-cpu")
-def quantized_weights_on_the_cpu(plan: LoadPlan, request: Request, devices: Devices, remedies: Remedies) -> Iterator[Finding]:
+def quantized_weights_on_the_cpu(
+    plan: LoadPlan, request: Request, devices: Devices | Unknown, remedies: Remedies
+) -> Iterator[Finding]:
     """
     Quantised weights land on the CPU although this process has a GPU.
 
@@ -93,15 +95,19 @@ def quantized_weights_on_the_cpu(plan: LoadPlan, request: Request, devices: Devi
         or plan.blocked("cpu", "no-cuda", "quant-packages", "device-map")
     ):
         return
-    if need(plan.devices) != ("cpu",) or not need(devices).visible or not remedies.has_gpu:
+    if need(plan.devices) != ("cpu",) or not (isinstance(devices, Unknown) or (devices.visible and remedies.has_gpu)):
         return
     if request.trainer is not None and request.device_map is None and quantization.backend == "auto-gptq":
         return  # Trainer moves it, and auto-gptq's plain kernel runs on either device (recorded)
-    name = need(devices).visible[0].name
-    yield Finding(
-        f"the {quantization.method.upper()} weights end on the CPU while {name if isinstance(name, str) else 'a GPU'} idles",
-        fix=remedies.on_gpu(),
-    )
+    method = quantization.method.upper()
+    if isinstance(devices, Unknown):
+        yield Finding(f"the {method} weights end on the CPU, whether or not this process has a GPU")
+        return
+    fix = remedies.on_gpu()
+    if fix is None:
+        return  # no GPU has room for it, or a launch that shards the model places it
+    name = devices.visible[0].name
+    yield Finding(f"the {method} weights end on the CPU while {name if isinstance(name, str) else 'a GPU'} idles", fix=fix)
 
 
 @rule(

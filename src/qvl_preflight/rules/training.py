@@ -12,8 +12,21 @@ from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.unknown import need
 
 _TITLE = "Choose a kernel that trains"
-# Projections that write into the residual stream: adapters there get a gradient even where the quantised layers pass none.
-_RESIDUAL = ("o_proj", "down_proj", "out_proj", "c_proj", "dense_4h_to_h", "fc2", "wo", "all-linear")
+# Projections that feed attention or the inner product of the MLP: below an exllama layer their adapters get nothing (recorded for q_proj and v_proj).
+# Adapters elsewhere, on what writes into the residual stream or on lm_head, do get a gradient.
+_INNER = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "qkv_proj",
+    "gate_proj",
+    "up_proj",
+    "gate_up_proj",
+    "c_attn",
+    "query_key_value",
+    "fc1",
+    "dense_h_to_4h",
+)
 
 
 @rule(
@@ -70,15 +83,25 @@ def no_gradient(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterato
     if need(plan.trainable):
         return
     kernel = need(plan.kernel)
-    targets = (request.peft or {}).get("target_modules")
-    names = [targets] if isinstance(targets, str) else list(targets or ())
-    partly = any(str(name).endswith(_RESIDUAL) for name in names)
+    all_inner = _only_inner(request)
     fix = remedies.other_kernel(_TITLE, train=True) or remedies.install_for_training()
-    reach = "most adapters receive no gradient" if partly else "no adapter receives a gradient"
+    reach = "no adapter receives a gradient" if all_inner else "adapters below its layers receive no gradient"
     message = f"training runs, but the {kernel.name if kernel else 'chosen'} kernel passes no gradient: {reach}"
     if plan.kernel_condition:
         message += f" (if {plan.kernel_condition})"
-    yield Finding(message, "train", fix=fix, severity=Severity.WARNING if partly or plan.kernel_condition else None)
+    yield Finding(message, "train", fix=fix, severity=None if all_inner and not plan.kernel_condition else Severity.WARNING)
+
+
+def _only_inner(request: Request) -> bool:
+    """Do all adapters sit where no gradient arrives? Targets that are not named, or are a pattern, are not known to."""
+    peft = request.peft or {}
+    targets = peft.get("target_modules")
+    return (
+        isinstance(targets, list)
+        and bool(targets)
+        and not peft.get("modules_to_save")
+        and all(str(name).rpartition(".")[2] in _INNER for name in targets)
+    )
 
 
 @rule("QVL803", Severity.ERROR, topic="exllama-training", symptoms=(r"Target module QuantLinear\(\) is not supported",))

@@ -85,6 +85,8 @@ def infer(situation: Situation, strategy: str, pieces: tuple[Unit, ...] | Unknow
     if not any(device.startswith("cuda") for device in budgets):
         return {"": "cpu"}
     gpus = [device for device in budgets if device.startswith("cuda")]
+    if len(gpus) == 1 and limits is None and strategy != "sequential":
+        budgets[gpus[0]] = int(budgets[gpus[0]] * 0.9)  # get_balanced_memory: room for the buffer where nobody set max_memory
     if isinstance(pieces, Unknown):
         raise Undecided(f"whether the model fits depends on its size, and {pieces.reason}")
     total = sum(piece.total_bytes for piece in pieces)

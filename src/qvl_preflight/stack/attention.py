@@ -72,7 +72,7 @@ def _flash(situation: Situation, asked: str) -> Iterator[WillRaise]:
     package = _PACKAGES.get(asked)
     if package is None or situation.packages.has(package):
         return
-    if (situation.packages.release("transformers") or (0,)) >= (5,) and situation.packages.has("kernels"):
+    if (situation.packages.release("transformers") or (0,)) >= (4, 57) and situation.packages.has("kernels"):
         return  # falls back to the hub's kernel
     row = _NO_FLASH.row(situation.packages)
     text = row.value.replace("FlashAttention2", "FlashAttention3") if asked.endswith("3") else row.value

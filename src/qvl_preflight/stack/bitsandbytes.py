@@ -5,10 +5,12 @@ Sources: transformers 4.32 to 4.37 modeling_utils.py; later quantizers/quantizer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Kernel, Quantization, Stage, WillRaise
+from qvl_preflight.stack import cuda
+from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -59,6 +61,55 @@ def environment(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         )
 
 
+_NO_CUDA: ByRelease[tuple[str, str] | None] = ByRelease(
+    "transformers",
+    Row("4.32", "4.38", ("RuntimeError", "No GPU found. A GPU is needed for quantization."), Evidence.SOURCE, "transformers 4.37.2 modeling_utils.py"),
+    Row("4.38", "4.45", ("RuntimeError", "No GPU found. A GPU is needed for quantization."), Evidence.SOURCE, "transformers 4.38.2 quantizers/quantizer_bnb_4bit.py"),
+    Row("4.45", "5.0", ("RuntimeError", "CUDA is required but not available for bitsandbytes."), Evidence.SOURCE, "transformers 4.57.1 integrations/bitsandbytes.py"),
+    Row("5.0", None, None, Evidence.RECORDED, "transformers 5.17.0: runs on the CPU"),
+)  # fmt: skip
+
+
+def without_cuda(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """ENVIRONMENT: up to 4.57 bitsandbytes needs CUDA; a multi-backend build of it, which few have, does not."""
+    if _bnb(draft) is None:
+        return
+    row = _NO_CUDA.row(situation.packages)
+    if row.value is None:
+        return
+    refusal = cuda.refusal(situation)
+    if refusal is not None:
+        yield WillRaise(
+            "QVL332",
+            Stage.ENVIRONMENT,
+            *row.value,
+            "no-cuda",
+            f"bitsandbytes needs CUDA in this release, and {refusal.why}",
+            evidence=row.evidence,
+        )
+
+
+def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: what BitsAndBytesConfig itself refuses."""
+    quantization = _bnb(draft)
+    if quantization is None or quantization.pre_quantized:
+        return
+    both = quantization.config.get("load_in_4bit") and quantization.config.get("load_in_8bit")
+    if both and (situation.packages.release("transformers") or (0,)) >= (4, 38):
+        text = "load_in_4bit and load_in_8bit are both True, but only one can be used at the same time"
+        yield WillRaise(
+            "QVL333", Stage.CONFIG, "ValueError", text, "bits", "4 and 8 bits are asked for at once", evidence=Evidence.RUN
+        )
+    for name in ("bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"):
+        value = quantization.config.get(name)
+        if isinstance(value, str) and value not in _DTYPE_NAMES:
+            text, why = f"module 'torch' has no attribute '{value}'", f'{name}="{value}" is not the name of a torch dtype'
+            yield WillRaise("QVL333", Stage.CONFIG, "AttributeError", text, name, why, evidence=Evidence.RUN)
+
+
+_DTYPE_NAMES = ("float16", "half", "bfloat16", "float32", "float", "float64", "double", "uint8", "int8")
+
+
 def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """KERNEL: sets ``draft.kernel``; refuses a map that offloads without the flag."""
     quantization = _bnb(draft)
@@ -74,27 +125,40 @@ def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     )
     if situation.request.trains:
         draft.trainable = True
-    homes = set(need(draft.device_map).values())
+    found = need(draft.device_map)
+    if (situation.packages.release("transformers") or (0,)) < (5,):
+        # Modules that stay unquantised may go anywhere (4.57.1 quantizer_bnb_4bit.py:120).
+        kept = {"lm_head", *(quantization.config.get("llm_int8_skip_modules") or ())}
+        found = {name: device for name, device in found.items() if name not in kept}
+    homes = set(found.values())
     if quantization.config.get("llm_int8_enable_fp32_cpu_offload") or not homes & {"cpu", "disk"}:
         return
     row = _ALL_CPU_PASSES.row(situation.packages)
     if homes == {"cpu"} and (row.value or not situation.request.device_map):
         return
-    yield WillRaise(
-        "QVL310",
-        Stage.KERNEL,
-        "ValueError",
-        _OFFLOAD,
-        "offload",
-        "part of the model goes to the CPU or the disk, which a quantised layer does not take",
-        evidence=Evidence.RECORDED if homes != {"cpu"} else row.evidence,
-    )
+    why = "part of the model goes to the CPU or the disk, which a quantised layer does not take"
+    evidence = Evidence.RECORDED if homes != {"cpu"} else row.evidence
+    yield WillRaise("QVL310", Stage.KERNEL, "ValueError", _OFFLOAD, "offload", why, _near(situation, found), evidence)
+
+
+def _near(situation: Situation, found: Mapping[str, str]) -> str | None:
+    """A map that was worked out here is near the real one: a few per cent over the limit may be none there."""
+    if situation.request.device_map not in STRATEGIES:
+        return None
+    away = sum(device in ("cpu", "disk") for device in found.values())
+    return None if 10 * away > len(found) else "the map comes out as worked out here"
 
 
 def trainer_step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """STEP: 8-bit layers that lie on the CPU, under a Trainer that computes on the GPU."""
     quantization = _bnb(draft)
-    if quantization is None or quantization.bits != 8 or situation.request.trainer is None or not situation.request.trains:
+    if (
+        quantization is None
+        or quantization.bits != 8
+        or situation.request.trainer is None
+        or situation.request.trains_on_cpu
+        or not situation.request.trains
+    ):
         return
     if (
         need(draft.devices) == ("cpu",)

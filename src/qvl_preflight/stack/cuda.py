@@ -101,7 +101,13 @@ def _build_by_version(facts: Facts) -> bool | Unknown:
     """A torch that is called 2.13.0+cpu says so itself; else the build is unknown and taken to be CUDA's, the default on Linux."""
     packages = facts.packages
     version = packages.get("torch") if not isinstance(packages, Unknown) else None
-    return False if isinstance(version, str) and version.endswith("+cpu") else Unknown("the CUDA build of torch is not known")
+    local = version.partition("+")[2] if isinstance(version, str) else ""
+    if local.startswith(("rocm", "xpu")):
+        raise Undecided(f"this torch is built for {local}: the checks know NVIDIA GPUs only")
+    platform = facts.python.platform if not isinstance(facts.python, Unknown) else ""
+    if isinstance(platform, str) and platform.startswith("win") and not local:
+        raise Undecided("on Windows the plain torch may be built with or without CUDA")
+    return False if local == "cpu" else Unknown("the CUDA build of torch is not known")
 
 
 def _only_nvidia(facts: Facts) -> None:

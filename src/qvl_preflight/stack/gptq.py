@@ -14,8 +14,8 @@ from qvl_preflight.request import device_name
 from qvl_preflight.stack import auto_gptq, gptqmodel
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.stack.cuda import available
-from qvl_preflight.stack.gptq_environment import gptq_of
-from qvl_preflight.unknown import Unknown, need
+from qvl_preflight.stack.gptq_environment import stored_gptq
+from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def backend_name(situation: Situation, config: Mapping[str, object]) -> str:
 
 def kernel(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """KERNEL: sets ``draft.kernel`` and the device it was chosen for."""
-    quantization = gptq_of(draft)
+    quantization = stored_gptq(draft)
     if quantization is None:
         return
     if need(quantization.backend) == "auto-gptq":
@@ -82,6 +82,9 @@ def kernel(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         )
         return
     draft.kernel_device = selector_device(situation)
+    stored_format = quantization.config.get("checkpoint_format", quantization.config.get("format", "gptq"))
+    if stored_format != "gptq":
+        raise Undecided(f"which kernels take the format {stored_format!r} is not in the tables")
     config, name = quantization.config, backend_name(situation, quantization.config)
     layer = gptqmodel.Layer(
         _int(config, "bits", 4), _int(config, "group_size", 128), bool(config.get("desc_act")), bool(config.get("sym", True))
@@ -145,7 +148,7 @@ def _accelerator_of_build(situation: Situation) -> str:
 
 def post_init(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """MATERIALISE: what the kernels do once the weights are on their devices."""
-    quantization = gptq_of(draft)
+    quantization = stored_gptq(draft)
     if quantization is None:
         return
     if need(quantization.backend) == "auto-gptq":
@@ -246,7 +249,7 @@ _CPU_FORWARD = ByRelease(
 
 def forward(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """FORWARD: a kernel for GPUs on weights that lie on the CPU."""
-    if gptq_of(draft) is None or draft.failed("cpu") or draft.failed("no-cuda"):
+    if stored_gptq(draft) is None or draft.failed("cpu") or draft.failed("no-cuda"):
         return
     chosen = need(draft.kernel)
     if chosen is None or chosen.backend != "gptqmodel" or "cpu" in chosen.devices or need(draft.devices) != ("cpu",):
@@ -264,7 +267,7 @@ def forward(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """STEP: kernels of gptqmodel that refuse model.train(). Sets ``draft.trainable``."""
-    if gptq_of(draft) is None or not situation.request.trains:
+    if stored_gptq(draft) is None or not situation.request.trains:
         return
     chosen = need(draft.kernel)
     if chosen is None:

@@ -27,6 +27,12 @@ def gptq_of(draft: Draft) -> Quantization | None:
     return quantization if quantization is not None and quantization.method == "gptq" else None
 
 
+def stored_gptq(draft: Draft) -> Quantization | None:
+    """As `gptq_of`, for a checkpoint that comes quantised: one that is quantised by the load goes through other hands. Raises Undecided."""
+    quantization = gptq_of(draft)
+    return quantization if quantization is not None and quantization.pre_quantized else None
+
+
 def backend_package(situation: Situation) -> str:
     """Which package provides the linear layers: ``auto-gptq`` or ``gptqmodel``. Raises Undecided."""
     release = situation.packages.release("transformers")
@@ -63,7 +69,8 @@ def _no_cuda(situation: Situation) -> bool:
 
 
 def _old_backend_without_cuda(situation: Situation) -> bool:
-    old = (situation.packages.release("auto-gptq") or (0,)) <= (0, 4, 2)
+    release = situation.packages.release("auto-gptq")
+    old = release is not None and release <= (0, 4, 2)
     return old and not situation.packages.has("gptqmodel") and not available(situation)
 
 
@@ -131,6 +138,7 @@ _ENVIRONMENT: ByRelease[tuple[_Check, ...]] = ByRelease(
     Row("4.46", "4.49", (_NO_OPTIMUM, _missing(("auto-gptq",), "ImportError", "Loading a GPTQ quantized model requires the auto-gptq library (`pip install auto-gptq`)", Evidence.SOURCE), _OLD_NEEDS_GPU), Evidence.SOURCE, "transformers 4.48.3 quantizers/quantizer_gptq.py"),
     Row("4.49", "5.0", (
         _NO_OPTIMUM, _OLD_NEEDS_GPU,
+        _Check(lambda s: _lacks_all("gptqmodel", "auto-gptq")(s) and not available(s), "RuntimeError", _GPU, _MISSING, "neither gptqmodel nor auto-gptq is installed", Evidence.SOURCE),
         _Check(_lacks_all("gptqmodel", "auto-gptq"), "ImportError", "Loading a GPTQ quantized model requires gptqmodel (`pip install gptqmodel`) or auto-gptq (`pip install auto-gptq`) library.", _MISSING, "neither gptqmodel nor auto-gptq is installed", Evidence.SOURCE),
         _TOO_OLD,
     ), Evidence.SOURCE, "transformers 4.57.1 quantizers/quantizer_gptq.py:54"),

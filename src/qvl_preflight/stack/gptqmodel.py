@@ -6,15 +6,17 @@ Source: gptqmodel 7.7.0 nn_modules/qlinear/*.py (the SUPPORTS_ blocks), utils/im
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from qvl_preflight.plan import Kernel
-from qvl_preflight.unknown import Unknown, need
+from qvl_preflight.request import device_name
+from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
-    from qvl_preflight.facts import Build
+    from qvl_preflight.facts import Build, Gpu
     from qvl_preflight.plan import Situation
 
 _ALL_GROUPS = (-1, 16, 32, 64, 128, 256, 512, 1024)
@@ -100,21 +102,27 @@ KERNELS: ByRelease[tuple[Spec, ...]] = ByRelease(
     Row("5.0", "7.0", _FIVE, Evidence.SOURCE, "gptqmodel 5.8.0 utils/importer.py"),
     Row("7.0", None, _SEVEN, Evidence.RECORDED, "gptqmodel 7.7.0 nn_modules/qlinear/, utils/importer.py:479-1040"),
 )
-# Names that a release's BACKEND takes for other methods: they pass the name check.
-_OTHER_BACKENDS = (
+# Names that a release's BACKEND takes for other methods. Up to 4.x they end in the plain kernel without a word; later they are refused.
+_OTHER_BACKENDS: ByRelease[tuple[str, ...]] = ByRelease(
+    "gptqmodel",
+    Row("2.0", "5.0", (), Evidence.SOURCE, "gptqmodel 4.2.5 utils/importer.py"),
+    Row("5.0", "7.0", ("vllm", "sglang", "mlx", "gemm", "gemv", "gemv_fast", "qqq"), Evidence.SOURCE, "gptqmodel 5.8.0 utils/importer.py:80"),
+    Row("7.0", None, ("vllm", "sglang", "mlx", "gemm", "gemv", "gemv_fast", "qqq", "paroquant", "torch_awq"), Evidence.SOURCE, "gptqmodel 7.7.0 utils/importer.py:457"),
+)  # fmt: skip
+# Kernels that exist and are not in the tables above: nothing is said of them.
+_UNCHARTED = (
+    "bitblas",
+    "torch_int8",
+    "hf_kernel",
+    "exllama_eora",
+    "qqq",
+    "ipex",
+    "marlin_fp16",
     "vllm",
     "sglang",
     "mlx",
-    "gemm",
-    "gemv",
-    "gemv_fast",
-    "qqq",
-    "exllama_eora",
     "gptq_w4afp8",
     "gptq_w4a_nvfp4",
-    "hf_kernel",
-    "bitblas",
-    "torch_int8",
 )
 
 
@@ -144,8 +152,13 @@ def choose(situation: Situation, backend: str, device: str, layer: Layer) -> Spe
     for spec in specs:
         if backend in spec.backends:
             return _requested(situation, spec, device, layer)
-    if backend in _OTHER_BACKENDS:
+    if backend in _OTHER_BACKENDS.value(situation.packages):
         raise Unsupported(f"Unsupported backend: `BACKEND.{backend.upper()}` for `METHOD.GPTQ`")
+    if (backend in _UNCHARTED and (situation.packages.release("gptqmodel") or (0,)) < (7,)) or backend in (
+        "gptq_w4afp8",
+        "gptq_w4a_nvfp4",
+    ):
+        raise Undecided(f"the kernel {backend} of this gptqmodel is not in the tables")
     raise Unsupported(f"'{backend}' is not a valid BACKEND")
 
 
@@ -218,9 +231,22 @@ def _capable(situation: Situation, spec: Spec, device: str) -> bool:
     """Without a visible GPU a kernel with a capability range validates nowhere (7.7.0: Triton does, it asks for none)."""
     if device != "cuda" or spec.capability is None:
         return True
-    visible = need(situation.devices).visible
     low, high = spec.capability
-    return bool(visible) and all(low <= need(gpu.capability) <= high for gpu in visible)
+    chosen = targets(situation)
+    return bool(chosen) and all(low <= need(gpu.capability) <= high for gpu in chosen)
+
+
+def targets(situation: Situation) -> tuple[Gpu, ...]:
+    """The GPUs for which a kernel is chosen: those that the device_map names, all visible ones for a strategy. Raises Undecided."""
+    visible, given = need(situation.devices).visible, situation.request.device_map
+    named = [device_name(value) for value in given.values()] if isinstance(given, Mapping) else [device_name(given)]
+    ordinals = {
+        int(name.partition(":")[2] or 0)
+        for name in named
+        if name is not None and name.startswith("cuda") and (name.partition(":")[2] or "0").isdecimal()
+    }
+    chosen = tuple(gpu for ordinal, gpu in enumerate(visible) if ordinal in ordinals)
+    return chosen or visible
 
 
 def can_build(situation: Situation, spec: Spec) -> bool:

@@ -13,7 +13,7 @@ from qvl_preflight.request import device_name
 from qvl_preflight.stack import accelerate, cuda
 from qvl_preflight.stack.transformers import is_device, resolve_device
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
-from qvl_preflight.versions import Evidence
+from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
@@ -54,13 +54,40 @@ def limits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     yield from _ordinals(situation, [f"cuda:{key}" for key in given if isinstance(key, int)], Stage.DEVICE_MAP)
 
 
+def map_values(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """DEVICE_MAP: a value that torch does not take for a device."""
+    given = situation.request.device_map
+    for value in given.values() if isinstance(given, Mapping) else ():
+        if isinstance(value, str) and value != "disk" and not value.isdecimal() and not is_device(value):
+            text = "Expected one of cpu, cuda, ipu, xpu, mkldnn, opengl, opencl, ideep, hip"
+            row = _MAP_VALUES.row(situation.packages)
+            yield WillRaise(
+                "QVL401",
+                Stage.DEVICE_MAP,
+                "RuntimeError",
+                text,
+                "device-map",
+                f'the device_map holds "{value}", which is no device',
+                evidence=row.evidence,
+            )
+            return
+
+
+# Measured on 5.23.0; in 4.x accelerate or torch meets the value first, in words that were not looked up.
+_MAP_VALUES = ByRelease(
+    "transformers",
+    Row("4.32", "5.0", None, Evidence.SOURCE, "transformers 4.57.1"),
+    Row("5.0", None, None, Evidence.RUN, "transformers 5.23.0"),
+)
+
+
 def place(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """DEVICE_MAP: sets ``draft.device_map``, ``draft.devices`` and ``draft.first_parameter``."""
     given = situation.request.device_map
     if isinstance(given, str) and given not in accelerate.STRATEGIES and not is_device(given):
         raise Undecided("the device_map is not valid")
-    if draft.failed("max-memory"):
-        raise Undecided("max_memory is not valid")
+    if draft.failed("max-memory") or draft.failed("device-map"):
+        raise Undecided("the placement is not valid")
     draft.device_map = attempt(lambda: _device_map(situation, draft))
     if isinstance(draft.device_map, Unknown):
         draft.devices = draft.first_parameter = draft.device_map

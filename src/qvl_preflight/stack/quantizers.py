@@ -10,16 +10,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Quantization, Stage, WillRaise
-from qvl_preflight.request import ConfigObject, show
+from qvl_preflight.request import ConfigObject, LiveObject, show
+from qvl_preflight.unknown import Undecided
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
 
+# AUTO_QUANTIZATION_CONFIG_MAPPING, quantizers/auto.py of 4.37.2 to 5.23.0. A class that is not here is compared with nothing.
 CLASS_OF = {
-    "gptq": "GPTQConfig", "awq": "AwqConfig", "bitsandbytes": "BitsAndBytesConfig", "fp8": "FineGrainedFP8Config", "hqq": "HqqConfig",
-    "compressed-tensors": "CompressedTensorsConfig", "mxfp4": "Mxfp4Config", "torchao": "TorchAoConfig", "eetq": "EetqConfig", "aqlm": "AqlmConfig",
+    "gptq": "GPTQConfig", "awq": "AwqConfig", "bitsandbytes": "BitsAndBytesConfig", "fp8": "FineGrainedFP8Config", "fbgemm_fp8": "FbgemmFp8Config",
+    "hqq": "HqqConfig", "compressed-tensors": "CompressedTensorsConfig", "mxfp4": "Mxfp4Config", "torchao": "TorchAoConfig", "eetq": "EetqConfig",
+    "aqlm": "AqlmConfig", "quanto": "QuantoConfig", "higgs": "HiggsConfig", "vptq": "VptqConfig", "spqr": "SpQRConfig", "bitnet": "BitNetQuantConfig",
+    "quark": "QuarkConfig", "fp_quant": "FPQuantConfig",
 }  # fmt: skip
+# These read loading attributes off whatever is passed (4.38 to 4.55); the others ignore it with a warning.
+_READ_LOADING_ATTRIBUTES = ("gptq", "awq", "fbgemm_fp8", "compressed-tensors")
 METHOD_OF = {name: method for method, name in CLASS_OF.items()}
 
 # What of a passed GPTQConfig overrides the checkpoint's settings (get_loading_attributes); all else of it is ignored.
@@ -59,9 +65,42 @@ _DICT: ByRelease[_Words] = ByRelease(
 )  # fmt: skip
 
 
+# 4.32 to 4.37 take the flag out before they look for duplicates; 5.x hands it to the model (stack/transformers.py).
+_TWICE: ByRelease[str | None] = ByRelease(
+    "transformers",
+    Row("4.32", "4.38", None, Evidence.SOURCE, "transformers 4.37.2 modeling_utils.py"),
+    Row(
+        "4.38", "5.0",
+        "You can't pass `load_in_4bit`or `load_in_8bit` as a kwarg when passing `quantization_config` argument at the same time.",
+        Evidence.SOURCE, "transformers 4.45.2, 4.57.1 modeling_utils.py:4814",
+    ),
+    Row("5.0", None, None, Evidence.RECORDED, "transformers 5.17.0"),
+)  # fmt: skip
+
+
+def twice(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: load_in_4bit or load_in_8bit beside a quantization_config."""
+    flags = [name for name in ("load_in_4bit", "load_in_8bit") if situation.request.kwargs.get(name)]
+    if not flags or situation.request.kwargs.get("quantization_config") is None:
+        return
+    row = _TWICE.row(situation.packages)
+    if row.value is not None:
+        yield WillRaise(
+            "QVL331",
+            Stage.CONFIG,
+            "ValueError",
+            row.value,
+            "twice",
+            f"{flags[0]} and quantization_config say the same thing twice",
+            evidence=row.evidence,
+        )
+
+
 def merge(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: sets ``draft.quantization``; raises where the two configurations do not go together."""
-    passed, method = situation.request.kwargs.get("quantization_config"), situation.checkpoint.quant_method
+    if isinstance(situation.request.kwargs.get("config"), LiveObject):
+        raise Undecided("the call passes a configuration of its own, which is known by its class alone")
+    passed, method = situation.request.kwargs.get("quantization_config"), _stored_method(situation)
     flags = [name for name in ("load_in_4bit", "load_in_8bit") if situation.request.kwargs.get(name)]
     if method is None:
         draft.quantization = _on_the_fly(situation, passed, flags)
@@ -70,8 +109,36 @@ def merge(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     draft.quantization = Quantization(method, settings, pre_quantized=True)
     if isinstance(passed, ConfigObject) and passed.class_name == CLASS_OF.get(method):
         draft.quantization = Quantization(method, _with_loading_attributes(situation, method, settings, passed), pre_quantized=True)
-    elif passed is not None or (flags and _takes_flags(situation)):
+    elif (passed is not None or (flags and _takes_flags(situation))) and _can_clash(situation, method, passed):
         yield from _clash(situation, method, passed, flags)
+
+
+def _stored_method(situation: Situation) -> str | None:
+    """The checkpoint's method. One that stands in text_config alone is read from 5.17 on (quantizers/auto.py; 5.0.0 does not)."""
+    checkpoint = situation.checkpoint
+    if "quantization_config" in checkpoint.config or checkpoint.quantization is None:
+        return checkpoint.quant_method
+    release = situation.packages.release("transformers") or (0,)
+    if (5, 0, 1) <= release < (5, 17):
+        raise Undecided("whether this release reads the quantisation of a nested text_config was not looked up")
+    return checkpoint.quant_method if release >= (5, 17) else None
+
+
+def _can_clash(situation: Situation, method: str, passed: Any) -> bool:
+    """Is this another kind of configuration, in a release that minds? Flags are a BitsAndBytesConfig."""
+    name = passed.class_name if isinstance(passed, ConfigObject) else "BitsAndBytesConfig"
+    if method not in CLASS_OF or (isinstance(passed, ConfigObject) and name not in METHOD_OF):
+        return False
+    if isinstance(passed, Mapping):
+        return True
+    if name == CLASS_OF[method]:
+        return False
+    release = situation.packages.release("transformers") or (0,)
+    if release < (4, 36):
+        return method == "gptq" and name == "BitsAndBytesConfig"
+    if (4, 38) <= release < (4, 56):
+        return method in _READ_LOADING_ATTRIBUTES and name == "BitsAndBytesConfig"
+    return True
 
 
 def _on_the_fly(situation: Situation, passed: Any, flags: list[str]) -> Quantization | None:

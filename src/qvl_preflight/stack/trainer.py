@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from qvl_preflight.devices import is_rank
+from qvl_preflight.devices import is_rank, may_be_rank
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Unknown, need
@@ -22,10 +22,11 @@ _AUTO_DISTRIBUTED = "You can't train a model that has been loaded with `device_m
 
 
 def adapters_wanted(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """TRAINER: full fine-tuning of quantised weights (refused since 4.34)."""
+    """TRAINER: full fine-tuning of quantised weights (refused since 4.34). Adapters that nobody mentioned may still come: only a named purpose counts."""
     quantization, request = need(draft.quantization), situation.request
     if (
         request.purpose != "full"
+        or not request.purpose_named
         or request.trainer is None
         or quantization is None
         or quantization.method not in ("gptq", "bitsandbytes", "awq")
@@ -45,21 +46,26 @@ def adapters_wanted(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def distributed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """TRAINER: a map over several devices in a launch of several ranks (accelerate's verify_device_map)."""
-    request = situation.request
-    if not request.trains or not is_rank(situation.facts.launch) or request.device_map not in STRATEGIES:
+    request, launch = situation.request, situation.facts.launch
+    several = is_rank(launch)
+    if not request.trains or request.device_map not in STRATEGIES or not (several or may_be_rank(launch)):
         return
-    if isinstance(draft.device_map, Unknown) or len(draft.device_map) > 1:
-        condition = None if not isinstance(draft.device_map, Unknown) else "the model spreads over several devices"
-        yield WillRaise(
-            "QVL701",
-            Stage.TRAINER,
-            "ValueError",
-            _AUTO_DISTRIBUTED,
-            "auto-ranks",
-            f'device_map="{request.device_map}" lets every rank spread the model over all GPUs',
-            condition,
-            Evidence.SOURCE,
-        )
+    conditions = [] if several else ["there are several ranks"]
+    if isinstance(draft.device_map, Unknown):
+        conditions.append("the model spreads over several devices")
+    elif len(draft.device_map) == 1:
+        return
+    why = f'device_map="{request.device_map}" lets every rank spread the model over all GPUs'
+    yield WillRaise(
+        "QVL701",
+        Stage.TRAINER,
+        "ValueError",
+        _AUTO_DISTRIBUTED,
+        "auto-ranks",
+        why,
+        " and ".join(conditions) or None,
+        Evidence.SOURCE,
+    )
 
 
 def data_parallel(situation: Situation, plan: LoadPlan) -> bool:
@@ -70,6 +76,7 @@ def data_parallel(situation: Situation, plan: LoadPlan) -> bool:
     request, launch = situation.request, situation.facts.launch
     if (
         request.trainer is None
+        or request.trains_on_cpu
         or not request.trains
         or isinstance(launch, Unknown)
         or launch.launcher not in ("python", "notebook")

@@ -42,7 +42,8 @@ _ZERO3 = ByRelease(
 _NO_ACCELERATE = ByRelease(
     "transformers",
     Row("4.32", "4.38", ("ImportError", "Using `low_cpu_mem_usage=True` or a `device_map` requires Accelerate: `pip install accelerate`"), Evidence.RUN, "transformers 4.37.2 modeling_utils.py"),
-    Row("4.38", "4.49", ("ImportError", "Using `low_cpu_mem_usage=True` or a `device_map` requires Accelerate: `pip install 'accelerate>=0.26.0'`"), Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py"),
+    Row("4.38", "4.45", ("ImportError", "Using `low_cpu_mem_usage=True` or a `device_map` requires Accelerate: `pip install 'accelerate>=0.21.0'`"), Evidence.SOURCE, "transformers 4.38.2, 4.44.2 modeling_utils.py"),
+    Row("4.45", "4.49", ("ImportError", "Using `low_cpu_mem_usage=True` or a `device_map` requires Accelerate: `pip install 'accelerate>=0.26.0'`"), Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py"),
     Row("4.49", "4.51", ("ImportError", "Using `low_cpu_mem_usage=True`, a `device_map` or a `tp_plan` requires Accelerate: `pip install 'accelerate>=0.26.0'`"), Evidence.SOURCE, "transformers 4.50.3 modeling_utils.py"),
     Row("4.51", "4.55", ("ValueError", "Using a `device_map` or `tp_plan` requires `accelerate`. You can install it with `pip install accelerate`"), Evidence.SOURCE, "transformers 4.51.3 modeling_utils.py"),
     Row("4.55", None, ("ValueError", "Using a `device_map`, `tp_plan`, `torch.device` context manager or setting `torch.set_default_device(device)` requires `accelerate`."), Evidence.RUN, "transformers 5.23.0 integrations/accelerate.py"),
@@ -89,9 +90,11 @@ def arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def launch_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """ARGUMENTS: DeepSpeed ZeRO-3 and accelerate, which a device_map needs."""
-    if situation.request.device_map is None:
-        return
-    if zero3(situation):
+    low_cpu = situation.request.kwargs.get("low_cpu_mem_usage") is True and (situation.packages.release("transformers") or (0,)) < (
+        4,
+        51,
+    )
+    if zero3(situation) and (situation.request.device_map is not None or low_cpu):
         row = _ZERO3.row(situation.packages)
         yield WillRaise(
             "QVL704",
@@ -99,9 +102,11 @@ def launch_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             "ValueError",
             row.value,
             "zero3",
-            "ZeRO-3 shards the model itself and refuses a device_map",
+            "ZeRO-3 shards the model while it loads and refuses device_map and low_cpu_mem_usage=True",
             evidence=row.evidence,
         )
+    if situation.request.device_map is None:
+        return
     installed, oldest = situation.packages.release("accelerate"), _OLDEST_ACCELERATE.value(situation.packages)
     if installed is None or installed < oldest:
         missing = _NO_ACCELERATE.row(situation.packages)
@@ -129,7 +134,7 @@ def zero3(situation: Situation) -> bool:
 def is_device(name: str) -> bool:
     """Would torch.device take this string?"""
     kind, colon, ordinal = name.partition(":")
-    return kind in DEVICE_TYPES and (not colon or ordinal.isdigit())
+    return kind in DEVICE_TYPES and (not colon or (ordinal.isascii() and ordinal.isdecimal()))
 
 
 # ── dtype ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -140,12 +145,12 @@ DTYPE_NAMES = {
 }  # fmt: skip
 _BAD_DTYPE: ByRelease[tuple[str, str]] = ByRelease(
     "transformers",
-    Row("4.32", "4.38", ("ValueError", '`torch_dtype` can be either `torch.dtype` or `"auto"`, but received {}'), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3554"),
-    Row("4.38", "4.49", ("ValueError", '`torch_dtype` can be one of: `torch.dtype`, `"auto"` or a string of a valid `torch.dtype`, but received {}'), Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py:3842"),
+    Row("4.32", "4.42", ("ValueError", '`torch_dtype` can be either `torch.dtype` or `"auto"`, but received {}'), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3554"),
+    Row("4.42", "4.49", ("ValueError", '`torch_dtype` can be one of: `torch.dtype`, `"auto"` or a string of a valid `torch.dtype`, but received {}'), Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py:3842"),
     Row("4.49", "5.0", ("AttributeError", "'str' object has no attribute 'is_floating_point'"), Evidence.SOURCE, "transformers 4.57.1 modeling_utils.py:1219"),
     Row("5.0", None, ("AttributeError", "module 'torch' has no attribute '{}'"), Evidence.RECORDED, "transformers 5.17.0, 5.23.0 configuration_utils.py:443"),
 )  # fmt: skip
-TAKES_DTYPE_STRINGS = (4, 38)  # before: only torch.dtype and "auto"
+TAKES_DTYPE_STRINGS = (4, 42)  # before: only torch.dtype and "auto"
 RENAMES_TORCH_DTYPE = (4, 56)  # dtype= from here on; torch_dtype= still taken
 
 
@@ -196,7 +201,8 @@ def _resulting_dtype(situation: Situation, asked: Any, gptq: bool, release: tupl
 _LEFT_OVER: dict[str, ByRelease[bool]] = {
     "load_in_4bit": ByRelease("transformers", Row("4.32", "5.0", False, Evidence.RUN, "transformers 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
     "load_in_8bit": ByRelease("transformers", Row("4.32", "5.0", False, Evidence.RUN, "transformers 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
-    "use_flash_attention_2": ByRelease("transformers", Row("4.34", "4.53", False, Evidence.SOURCE, "transformers 4.51.3"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
+    "use_flash_attention_2": ByRelease("transformers", Row("4.32", "4.53", False, Evidence.SOURCE, "transformers 4.52.4"), Row("4.53", "5.0", True, Evidence.SOURCE, "transformers 4.53.3, 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
+    "attn_implementation": ByRelease("transformers", Row("4.32", "4.36", True, Evidence.RECORDED, "transformers 4.32.0"), Row("4.36", None, False, Evidence.RECORDED, "transformers 4.37.2")),
     "dtype": ByRelease("transformers", Row("4.32", "4.56", True, Evidence.RUN, "transformers 4.32.0, 4.37.2, 4.51.3"), Row("4.56", None, False, Evidence.RECORDED, "transformers 5.17.0")),
 }  # fmt: skip
 
@@ -232,15 +238,11 @@ def resolve_device(situation: Situation, value: Any) -> str:
 
 
 def _bare_cuda(situation: Situation, value: Any) -> int:
-    """Bare "cuda": the current device; as the whole device_map in transformers 5 the one of LOCAL_RANK."""
-    launch, torch = situation.facts.launch, situation.facts.torch
+    """Bare "cuda": the current device; as the whole device_map in transformers 5 the one of LOCAL_RANK, the variable."""
+    env, torch = situation.facts.env, situation.facts.torch
     whole = value is situation.request.device_map and isinstance(value, str) and not isinstance(value, TorchDevice)
-    if (
-        whole
-        and (situation.packages.release("transformers") or (0,)) >= (5,)
-        and not isinstance(launch, Unknown)
-        and isinstance(launch.local_rank, int)
-    ):
-        return launch.local_rank
+    local = "" if isinstance(env, Unknown) else env.get("LOCAL_RANK", "")
+    if whole and (situation.packages.release("transformers") or (0,)) >= (5,) and local.isdecimal():
+        return int(local)
     current = torch.current_device if not isinstance(torch, Unknown) else torch
     return current if isinstance(current, int) else 0

@@ -125,10 +125,19 @@ def kernel_needs_build(plan: LoadPlan, request: Request, remedies: Remedies) -> 
     ```
 
     ## Fix safety
-    Required: the Triton kernel needs neither compiler nor network and is slower; results differ in the last digits.
+    Required: the Triton kernel needs neither nvcc nor network, only a C compiler, and is slower; results differ in the last digits. Where Triton or a
+    compiler is missing the plain kernel is chosen.
     """
-    name = "auto_trainable" if request.trains else "triton"
-    yield from as_planned(plan, "QVL307", remedies.kernel_by_name("Use the Triton kernel, which needs no build", name))
+    triton = remedies.has_triton
+    name = ("auto_trainable" if request.trains else "triton") if triton else "torch"
+    yield from as_planned(
+        plan,
+        "QVL307",
+        remedies.kernel_by_name(
+            "Use the Triton kernel, which needs no CUDA compiler" if triton else "Use the plain kernel, which needs no compiler",
+            name,
+        ),
+    )
 
 
 @rule("QVL310", Severity.ERROR, topic="bnb-offload", symptoms=(r"Some modules are dispatched on the CPU or the disk",))

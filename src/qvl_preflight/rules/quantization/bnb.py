@@ -1,0 +1,108 @@
+"""bitsandbytes: what it needs, and how it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qvl_preflight.missing import MISSING
+from qvl_preflight.plan import LoadPlan, WillRaise
+from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
+from qvl_preflight.request import Dtype, Request
+from qvl_preflight.rule import as_planned, rule
+
+_WORDS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+@rule(
+    "QVL331",
+    Severity.ERROR,
+    topic="duplicate-quant-kwargs",
+    symptoms=(r"You can't pass `load_in_4bit`\s?or `load_in_8bit` as a kwarg",),
+)
+def quantization_asked_twice(plan: LoadPlan, request: Request) -> Iterator[Finding]:
+    """
+    load_in_4bit or load_in_8bit is passed beside a quantization_config.
+
+    ## What happens
+    transformers 4.38 to 4.57 refuse the two together with a ValueError. Older releases take the flag out first, newer ones do not know it.
+
+    ## Example
+    ```python stack=middle-bnb
+    AutoModelForCausalLM.from_pretrained(
+        "Qwen/Qwen2-7B-Instruct", device_map={"": 0}, load_in_4bit=True, quantization_config=BitsAndBytesConfig(load_in_4bit=True)
+    )
+    ```
+    Use instead:
+    ```python stack=middle-bnb
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+
+    ## Fix safety
+    Safe: the configuration says the same; the flag is dropped.
+    """
+    flags = [name for name in ("load_in_4bit", "load_in_8bit") if name in request.kwargs]
+    fix = Fix(f"Drop {' and '.join(flags)}", Applicability.SAFE, tuple(Edit(name, request.get(name), MISSING) for name in flags))
+    yield from as_planned(plan, "QVL331", fix)
+
+
+@rule(
+    "QVL332",
+    Severity.ERROR,
+    topic="bnb-no-cuda",
+    symptoms=(r"No GPU found\. A GPU is needed for quantization", r"CUDA is required but not available for bitsandbytes"),
+)
+def bitsandbytes_without_cuda(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    bitsandbytes is asked for where CUDA is not available.
+
+    ## What happens
+    Up to transformers 4.57 the load stops with a RuntimeError; some releases word it as a missing package. From 5.0 on bitsandbytes runs on the
+    CPU, slowly and without a word.
+
+    ## Example
+    ```python hardware=no-gpu stack=middle-bnb
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+    Use instead, on a machine with a GPU:
+    ```python hardware=a100 stack=middle-bnb
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+
+    ## Fix safety
+    Shown, not applied: give the process a GPU, or load without quantisation.
+    """
+    yield from as_planned(plan, "QVL332", Fix.display("Give the process a GPU, or load without bitsandbytes", "nvidia-smi"))
+
+
+@rule("QVL333", Severity.ERROR, topic="bnb-dtype", symptoms=(r"load_in_4bit and load_in_8bit are both True",))
+def invalid_bnb_settings(plan: LoadPlan, request: Request) -> Iterator[Finding]:
+    """
+    BitsAndBytesConfig refuses its own settings.
+
+    ## What happens
+    4 and 8 bits at once raise a ValueError. A dtype that is given as a string must be an attribute of torch: "bf16" is none, and raises
+    `AttributeError: module 'torch' has no attribute 'bf16'`.
+
+    ## Example
+    ```python stack=today-bnb
+    AutoModelForCausalLM.from_pretrained(
+        "Qwen/Qwen2-7B-Instruct", quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype="bf16")
+    )
+    ```
+    Use instead:
+    ```python stack=today-bnb
+    AutoModelForCausalLM.from_pretrained(
+        "Qwen/Qwen2-7B-Instruct", quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    )
+    ```
+
+    ## Fix safety
+    Safe for a dtype: the same one, spelt as torch does. Which of 4 and 8 bits is meant is left to you.
+    """
+
+    def remedy(raised: WillRaise) -> Fix | None:
+        path = f"quantization_config.{raised.cause}"
+        meant = _WORDS.get(str(request.get(path)))
+        return Fix(f"Pass torch.{meant}", Applicability.SAFE, (Edit(path, request.get(path), Dtype(meant)),)) if meant else None
+
+    yield from as_planned(plan, "QVL333", remedy)

@@ -1,0 +1,148 @@
+"""QVL4xx, continued: a map that spreads a model over devices, and what it meets there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from qvl_preflight.checkpoint import Checkpoint
+from qvl_preflight.devices import Devices, is_rank
+from qvl_preflight.facts import Launch
+from qvl_preflight.plan import LoadPlan
+from qvl_preflight.report import Applicability, Finding, Fix, Severity
+from qvl_preflight.request import Request
+from qvl_preflight.rule import rule
+from qvl_preflight.stack.accelerate import STRATEGIES
+from qvl_preflight.unknown import Unknown, need
+
+
+@rule("QVL407", Severity.NOTE, topic="device-map-string")
+def max_memory_not_read(request: Request) -> Iterator[Finding]:
+    """
+    max_memory is given without a strategy, and does nothing.
+
+    ## What happens
+    Only "auto", "balanced", "balanced_low_0" and "sequential" read max_memory. Beside a device, a dictionary or no device_map it is ignored
+    without a word.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, max_memory={0: "20GiB"})
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto", max_memory={0: "20GiB", "cpu": "64GiB"})
+    ```
+
+    ## Fix safety
+    None is offered here: whether the limit or the placement is meant is for you to say.
+    """
+    if request.kwargs.get("max_memory") and request.device_map not in STRATEGIES:
+        yield Finding('max_memory is read only with a strategy such as device_map="auto"; here it does nothing')
+
+
+@rule("QVL408", Severity.NOTE, topic="device-map-string", symptoms=(r"device_map keys do not match any submodules",))
+def modules_that_are_not_there(request: Request, checkpoint: Checkpoint) -> Iterator[Finding]:
+    """
+    The device_map names modules that the checkpoint does not have.
+
+    ## What happens
+    An entry that matches nothing places nothing. accelerate warns where it spreads the model over several devices; otherwise nothing is said.
+    Names that moved between releases, as those of vision-language models did in transformers 4.52, are the usual reason.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0, "transformer.h": 0})
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    None is offered here: the name that was meant is for you to say.
+    """
+    given = request.device_map
+    if not isinstance(given, Mapping) or checkpoint.remote_code:
+        return
+    names = [tensor.name for tensor in need(checkpoint.weights).tensors]
+    without = [key for key in map(str, given) if key and not any(name == key or name.startswith(f"{key}.") for name in names)]
+    # Modules without weights of their own, a rotary embedding say, are in no header.
+    unknown = [key for key in without if key.rpartition(".")[2] not in ("rotary_emb", "rotary", "drop", "dropout", "act")]
+    if unknown:
+        yield Finding(f"the checkpoint has no module {', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}")
+
+
+@rule("QVL409", Severity.WARNING, topic="oom-fit")
+def layers_spill_from_the_gpu(plan: LoadPlan, request: Request) -> Iterator[Finding]:
+    """
+    The model does not fit on the visible GPUs: layers go to the CPU or the disk.
+
+    ## What happens
+    A strategy fills the GPUs with what is free now, then the CPU's memory, then the disk. The load says so in a log line at most; every forward
+    then copies those layers to the GPU, which is slower by orders of magnitude, and training such a model fails.
+
+    ## Example
+    ```python hardware=crowded
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto")
+    ```
+    Use instead, once the GPU is free:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto")
+    ```
+
+    ## Fix safety
+    Shown, not applied: a smaller dtype, quantisation or another GPU is your choice.
+    """
+    if request.device_map not in STRATEGIES or request.kwargs.get("max_memory"):
+        return
+    homes = need(plan.device_map)
+    spilled = [name for name, device in homes.items() if device in ("cpu", "disk")]
+    if not spilled or not any(device.startswith("cuda") for device in homes.values()):
+        return
+    memory = plan.memory
+    size = "" if isinstance(memory, Unknown) else f", {sum(memory.get(device, 0) for device in ('cpu', 'disk')) / 2**30:.1f} GiB"
+    kind = " and ".join(sorted({homes[name] for name in spilled}))
+    fix = Fix("Free the GPU, quantise, or use a GPU with more memory", Applicability.DISPLAY, commands=("nvidia-smi",))
+    yield Finding(
+        f"{len(spilled)} of {len(homes)} parts of the model{size} go to the {kind}: the GPU has no room for them", fix=fix
+    )
+
+
+@rule(
+    "QVL410",
+    Severity.WARNING,
+    topic="multi-gpu-split",
+    symptoms=(r"Expected all tensors to be on the same device, but found at least two devices, cuda:\d and cuda:\d",),
+)
+def remote_code_over_several_gpus(request: Request, checkpoint: Checkpoint, devices: Devices, launch: Launch) -> Iterator[Finding]:
+    """
+    A strategy splits a model over several GPUs whose own code may not survive it.
+
+    ## What happens
+    "auto" spreads a model over all visible GPUs, also one that fits on a single one. Code that comes with a checkpoint often joins tensors of
+    different layers without moving them: the forward then raises `RuntimeError: Expected all tensors to be on the same device, but found at least
+    two devices, cuda:0 and cuda:1`.
+
+    ## Example
+    ```python hardware=two-gpus stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen-VL-Chat", device_map="auto", trust_remote_code=True)
+    ```
+    Use instead, where it fits:
+    ```python hardware=two-gpus stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen-VL-Chat", device_map={"": 0}, trust_remote_code=True)
+    ```
+
+    ## Fix safety
+    None is offered here: whether this model's code copes with a split is not known.
+    """
+    if not checkpoint.remote_code or request.device_map not in ("auto", "balanced", "balanced_low_0") or is_rank(launch):
+        return
+    if len(need(devices).visible) > 1:
+        seen = any(key in checkpoint.config for key in _VISION)
+        tower = "its vision tower, say, with its text" if seen else "of different layers"
+        message = f"this model brings its own code, which may join tensors of two GPUs ({tower}): a split over all visible GPUs can fail in the forward"
+        yield Finding(message, "forward", severity=Severity.WARNING if seen else Severity.NOTE)
+
+
+# Keys under which configurations of remote code describe a vision tower, whose code is the least likely to move tensors between GPUs.
+_VISION = ("visual", "vision_config", "vision_tower", "mm_vision_tower", "vit_config")
