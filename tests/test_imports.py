@@ -20,7 +20,7 @@ LAYERS = (
     "render.*", "render", "schemas", "cli_values", "api", "testing", "cli", "__init__", "__main__",
 )  # fmt: skip
 WITHIN_STACK = (
-    "cuda", "accelerate", "transformers", "attention", "placement", "quantizers", "auto_gptq", "gptqmodel", "gptq_environment", "gptq", "bitsandbytes", "awq",
+    "torch_wheels", "nvidia_driver", "cuda", "kernel_images", "accelerate", "transformers", "attention", "placement", "quantizers", "auto_gptq", "gptqmodel", "gptq_environment", "gptq", "bitsandbytes", "awq",
     "peft", "trainer", "eras",
 )  # fmt: skip
 # Reached by a function when it is needed, against the direction, with the reason.

@@ -157,13 +157,17 @@ class Facts:
     python: Python | Unknown = _unsaid("which Python runs")
     packages: Mapping[str, str | Literal[False] | Unknown] | Unknown = _unsaid("which packages are installed")
     packages_complete: bool = True
-    packages_duplicates: Mapping[str, tuple[str, ...]] | Unknown = _unsaid("what is installed twice")  # "2.5.1 (user site)", first wins
+    packages_duplicates: Mapping[str, tuple[str, ...]] | Unknown = _unsaid(
+        "what is installed twice"
+    )  # "2.5.1 (user site)", first wins
     torch: Torch | Unknown = _unsaid("how torch is built")
     driver: Driver | Unknown | None = _unsaid("which driver is installed")
     nvidia: Nvidia | Unknown = _unsaid("what the system shows of NVIDIA's driver")
     gpus: tuple[Gpu, ...] | Unknown = _unsaid("which GPUs there are")
     env: Mapping[str, str] | Unknown = _unsaid("which environment variables are set")
-    env_misspelt: Mapping[str, str] | Unknown = _unsaid("which variables are misspelt")  # as written → its value, if a list of numbers
+    env_misspelt: Mapping[str, str] | Unknown = _unsaid(
+        "which variables are misspelt"
+    )  # as written → its value, if a list of numbers
     launch: Launch | Unknown = _unsaid("how the process was started")
     host: Host | Unknown = _unsaid("what the host has")
     build: Build | Unknown = _unsaid("which compilers are installed")

@@ -66,7 +66,11 @@ def _host() -> Host:
 
 
 # What marks a container: variables that its runtime sets, files that it leaves. Sources: each runtime's manual; systemd's container interface.
-_CONTAINER_VARIABLES = {"KUBERNETES_SERVICE_HOST": "kubernetes", "APPTAINER_CONTAINER": "apptainer", "SINGULARITY_CONTAINER": "apptainer"}
+_CONTAINER_VARIABLES = {
+    "KUBERNETES_SERVICE_HOST": "kubernetes",
+    "APPTAINER_CONTAINER": "apptainer",
+    "SINGULARITY_CONTAINER": "apptainer",
+}
 _CONTAINER_FILES = {"/run/.containerenv": "podman", "/.dockerenv": "docker", "/.singularity.d": "apptainer"}
 _SERVICES = {"COLAB_RELEASE_TAG": "colab", "COLAB_GPU": "colab", "KAGGLE_KERNEL_RUN_TYPE": "kaggle", "KAGGLE_URL_BASE": "kaggle"}
 

@@ -17,7 +17,14 @@ from qvl_preflight.unknown import Unknown
 NVIDIA, AMD, ASCEND = "10de", "1002", "19e5"  # PCI vendor numbers
 _ELSEWHERE = Unknown("not asked on this system")
 _LIBCUDA = "libcuda.so.1"
-_FOLDERS = ("/usr/lib/wsl/lib", "/usr/local/nvidia/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
+_FOLDERS = (
+    "/usr/lib/wsl/lib",
+    "/usr/local/nvidia/lib64",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+)
 _DISPLAY, _ACCELERATOR = "0x03", "0x12"
 _SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
@@ -27,7 +34,9 @@ def survey(nvml_error: int | Literal[False] | Unknown, lost: tuple[int, ...] | U
     if not sys.platform.startswith("linux"):
         return Nvidia(*(_ELSEWHERE,) * 4, nvml_error, lost, *(_ELSEWHERE,) * 3)
     nodes = device_nodes()
-    locked = nodes if isinstance(nodes, Unknown) else tuple(name for name in nodes if not os.access(f"/dev/{name}", os.R_OK | os.W_OK))
+    locked = (
+        nodes if isinstance(nodes, Unknown) else tuple(name for name in nodes if not os.access(f"/dev/{name}", os.R_OK | os.W_OK))
+    )
     cards = pci_cards()
     held = cards if isinstance(cards, Unknown) else [driver for vendor, driver in cards if vendor == NVIDIA]
     return Nvidia(

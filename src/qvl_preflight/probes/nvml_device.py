@@ -59,10 +59,11 @@ def _memory(library: Any, handle: Any) -> _Memory:
 
 
 def _capability(library: Any, handle: Any) -> tuple[int, int]:
-    return _numbers(library, "nvmlDeviceGetCudaComputeCapability", handle, 2)
+    major, minor = _numbers(library, "nvmlDeviceGetCudaComputeCapability", handle, 2)
+    return major, minor
 
 
-def _numbers(library: Any, name: str, handle: Any, count: int) -> Any:
+def _numbers(library: Any, name: str, handle: Any, count: int) -> tuple[int, ...]:
     """An answer that is a few whole numbers."""
     found = [ctypes.c_uint() for _ in range(count)]
     ask(library, name, handle, *map(ctypes.byref, found))

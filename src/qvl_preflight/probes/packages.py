@@ -27,7 +27,10 @@ def probe() -> dict[str, Any]:
         for name, version in _distributions(folder):
             copies.setdefault(name, []).append((version, place))
     found: dict[str, str | Literal[False] | Unknown] = {name: copies[name][0][0] for name in sorted(copies)}
-    return {"packages": found, "packages_duplicates": {name: _shown(name, copies[name]) for name in found if _differ(name, copies[name])}}
+    return {
+        "packages": found,
+        "packages_duplicates": {name: _shown(name, copies[name]) for name in found if _differ(name, copies[name])},
+    }
 
 
 def _differ(name: str, copies: list[tuple[str, str]]) -> bool:

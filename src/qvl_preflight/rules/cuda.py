@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
-from qvl_preflight.stack.cuda import Refusal, refusal_of
+from qvl_preflight.stack.cuda import refusal_of
+from qvl_preflight.stack.nvidia_driver import Refusal
 from qvl_preflight.unknown import need
 
 if TYPE_CHECKING:

@@ -18,7 +18,10 @@ from qvl_preflight.versions import ByRelease, Evidence, Row
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
 
-CUDA_CODES = {"cpu-build": "QVL102", "no-gpu": "QVL101", "hidden": "QVL201", "repeated": "QVL202", "driver-too-old": "QVL103"}
+CUDA_CODES = {
+    "cpu-build": "QVL102", "no-gpu": "QVL101", "hidden": "QVL201", "repeated": "QVL202", "driver-too-old": "QVL103", "not-loaded": "QVL105", "no-nodes": "QVL106",
+    "mismatch": "QVL107", "no-libcuda": "QVL108", "stub": "QVL109", "locked": "QVL110", "no-uvm": "QVL113", "no-slice": "QVL119", "bad-order": "QVL211",
+}  # fmt: skip
 
 
 def limits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -207,7 +210,14 @@ def _ordinals(situation: Situation, names: list[str], stage: Stage) -> Iterator[
     if refusal is not None:
         type_, text = (refusal.type, refusal.text) if refusal.cause != "cpu-build" else _without_cuda(situation)
         yield WillRaise(
-            CUDA_CODES[refusal.cause], stage, type_, text, "no-cuda", f"the call puts the model on {asked[0]}, and {refusal.why}"
+            CUDA_CODES[refusal.cause],
+            stage,
+            type_,
+            text,
+            "no-cuda",
+            f"the call puts the model on {asked[0]}, and {refusal.why}",
+            refusal.condition,
+            refusal.evidence,
         )
         return
     visible = len(need(situation.devices).visible)
