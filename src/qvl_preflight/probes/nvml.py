@@ -56,10 +56,8 @@ def probe() -> dict[str, Any]:
         library.nvmlShutdown()
 
 
-def _surveyed(
-    error: int | Literal[False] | Unknown, found: dict[str, Any], lost: tuple[int, ...] | Unknown = Unknown("NVML did not answer")
-) -> dict[str, Any]:
-    return {**found, "nvidia": nvidia.survey(error, lost)}
+def _surveyed(error: int | Literal[False] | Unknown, found: dict[str, Any], lost: tuple[int, ...] | None = None) -> dict[str, Any]:
+    return {**found, "nvidia": nvidia.survey(error, Unknown("NVML did not answer") if lost is None else lost)}
 
 
 def _devices(library: Any) -> tuple[dict[str, Any], tuple[int, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qvl_preflight.devices import BAD_ORDER, NO_SLICE, REPEATED
-from qvl_preflight.stack.nvidia_driver import UNEXPECTED, Refusal, driver_trouble
+from qvl_preflight.stack.nvidia_driver import NO_DRIVER, UNEXPECTED, Refusal, driver_trouble
 from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -56,11 +56,15 @@ def refusal_of(facts: Facts, devices: Devices | Unknown) -> Refusal | None:
     devices = need(devices)
     if not devices.physical:
         _only_nvidia(facts)
+        others = () if isinstance(facts.host, Unknown) or isinstance(facts.host.other_gpus, Unknown) else facts.host.other_gpus
+        if "amd" in others:
+            why = "this machine's GPU is AMD's, and torch is built for CUDA, which knows NVIDIA's only"
+            return Refusal("other-gpu", why, "RuntimeError", NO_DRIVER)
         return Refusal(
             "no-gpu",
             "this machine has no NVIDIA GPU or driver",
             "RuntimeError",
-            "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU",
+            NO_DRIVER,
         )
     return _setting(facts, devices) or _driver_too_old(facts, build)
 
@@ -77,6 +81,9 @@ def _setting(facts: Facts, devices: Devices) -> Refusal | None:
     if devices.broken == NO_SLICE:
         why = "MIG is on, and nobody has made a MIG instance: CUDA shows no device"
         return Refusal("no-slice", why, "RuntimeError", "No CUDA GPUs are available", evidence=Evidence.SOURCE)
+    if devices.hidden and devices.setting == "NoDevFiles":
+        why = "Slurm gave this job no GPU (CUDA_VISIBLE_DEVICES=NoDevFiles)"
+        return Refusal("slurm-none", why, "RuntimeError", "No CUDA GPUs are available")
     if devices.hidden:
         why = f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU'
         return Refusal("hidden", why, "RuntimeError", "No CUDA GPUs are available")

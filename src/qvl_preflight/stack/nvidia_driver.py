@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qvl_preflight.facts import Facts, Nvidia
 
 MISMATCH = 18  # NVML_ERROR_LIB_RM_VERSION_MISMATCH
-_NO_DRIVER = "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU"
+NO_DRIVER = "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU"
 _NO_GPUS = "No CUDA GPUs are available"
 UNEXPECTED = (
     "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling NumCudaDevices() that might have already "
@@ -65,7 +65,7 @@ def _not_loaded(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
         f": {nvidia.bound_to} holds the card" if isinstance(nvidia.bound_to, str) and nvidia.bound_to not in ("", "nvidia") else ""
     )
     why = f"this machine has {cards} NVIDIA card{'s' * (cards != 1)}, and NVIDIA's kernel driver is not loaded{holder}"
-    return Refusal("not-loaded", why, "RuntimeError", _NO_DRIVER if nvidia.libcuda is False else _NO_GPUS)
+    return Refusal("not-loaded", why, "RuntimeError", NO_DRIVER if nvidia.libcuda is False else _NO_GPUS)
 
 
 def _no_nodes(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
@@ -73,14 +73,14 @@ def _no_nodes(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
     if answers or not isinstance(nvidia.kernel_module, str) or nvidia.nodes != () or not _container(facts):
         return None
     why = "the driver is loaded, and this container was given no GPU: there is no /dev/nvidia0 in it"
-    return Refusal("no-nodes", why, "RuntimeError", _NO_DRIVER if nvidia.libcuda is False else _NO_GPUS)
+    return Refusal("no-nodes", why, "RuntimeError", NO_DRIVER if nvidia.libcuda is False else _NO_GPUS)
 
 
 def _no_libcuda(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
     if nvidia.libcuda is not False or not isinstance(nvidia.kernel_module, str):
         return None
     return Refusal(
-        "no-libcuda", "the driver is loaded, and libcuda.so.1, its library for CUDA, is not to be found", "RuntimeError", _NO_DRIVER
+        "no-libcuda", "the driver is loaded, and libcuda.so.1, its library for CUDA, is not to be found", "RuntimeError", NO_DRIVER
     )
 
 

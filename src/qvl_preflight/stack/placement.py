@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CUDA_CODES = {
     "cpu-build": "QVL102", "no-gpu": "QVL101", "hidden": "QVL201", "repeated": "QVL202", "driver-too-old": "QVL103", "not-loaded": "QVL105", "no-nodes": "QVL106",
     "mismatch": "QVL107", "no-libcuda": "QVL108", "stub": "QVL109", "locked": "QVL110", "no-uvm": "QVL113", "no-slice": "QVL119", "bad-order": "QVL211",
+    "other-gpu": "QVL115", "slurm-none": "QVL209",
 }  # fmt: skip
 
 
