@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from qvl_preflight.facts import Nvidia
 from qvl_preflight.unknown import Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NVIDIA, AMD, ASCEND = "10de", "1002", "19e5"  # PCI vendor numbers
 _ELSEWHERE = Unknown("not asked on this system")
@@ -70,21 +73,27 @@ def device_nodes() -> tuple[str, ...] | Unknown:
     return tuple(sorted(name for name in entries if re.fullmatch(r"nvidia(\d+|ctl|-uvm)|dxg", name)))
 
 
-def libcuda() -> str | Literal[False] | Unknown:
-    """The file that loading libcuda.so.1 would take, in the order of ld.so(8): LD_LIBRARY_PATH, the cache, the default folders."""
-    for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
-        if folder and os.path.exists(os.path.join(folder, _LIBCUDA)):
-            return os.path.join(folder, _LIBCUDA)
+def libcuda() -> str | Literal[False]:
+    """The file behind the libcuda.so.1 that a process would load: its name holds the release. The user's own folder is shown as ``~``."""
+    for folder in _search_path():
+        path = os.path.join(folder, _LIBCUDA)
+        if os.path.exists(path):
+            real, home = os.path.realpath(path), os.path.expanduser("~")
+            return f"~{real[len(home) :]}" if home != "/" and real.startswith(f"{home}/") else real
+    return False
+
+
+def _search_path() -> Iterator[str]:
+    """Where ld.so looks, in its order (ld.so(8)): LD_LIBRARY_PATH, its cache, the default folders."""
+    yield from (folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder)
     try:
         with open("/etc/ld.so.cache", "rb") as file:
-            found = re.search(rb"\0(/[^\0]*/libcuda\.so\.1)\0", file.read())
+            found = re.search(rb"\0(/[^\0]*)/libcuda\.so\.1\0", file.read())
     except OSError:
         found = None
-    cached = [os.path.dirname(os.fsdecode(found.group(1)))] if found else []
-    for folder in (*cached, *_FOLDERS):
-        if os.path.exists(os.path.join(folder, _LIBCUDA)):
-            return os.path.join(folder, _LIBCUDA)
-    return False
+    if found:
+        yield os.fsdecode(found.group(1))
+    yield from _FOLDERS
 
 
 def pci_cards() -> list[tuple[str, str]] | Unknown:

@@ -23,6 +23,7 @@ _REASONS = {
     15: "the GPU has fallen off the bus",
     16: "the GPU must be reset",
     17: "the operating system or a control group blocks the device",
+    999: "unknown error",
     18: "driver and library versions do not match: restart the machine, or reload the kernel module",
 }
 NOT_SUPPORTED = 3

@@ -43,15 +43,17 @@ def package_installed_twice(facts: Facts, packages_duplicates: Mapping[str, tupl
     """
     if isinstance(packages_duplicates, Unknown):
         return
-    kind = "" if isinstance(facts.python, Unknown) else facts.python.environment
-    for name in (name for name in _DECIDE if name in packages_duplicates):
-        copies = packages_duplicates[name]
-        places = [copy.partition(" (")[2].rstrip(")") for copy in copies]
-        if len(set(places)) < len(places):
+    found = {name: packages_duplicates[name] for name in _DECIDE if name in packages_duplicates}
+    places = {name: [copy.partition(" (")[2].rstrip(")") for copy in copies] for name, copies in found.items()}
+    for name, copies in found.items():
+        if len(set(places[name])) < len(places[name]):
             fix = Fix.display("Install it anew", f"pip uninstall -y {name}", f"pip uninstall -y {name}", f"pip install {name}")
             yield Finding(f"two releases of {name} lie in one folder: {' and '.join(copies)}", "import", fix=fix)
-        elif places[0] == "user site" and kind in ("conda", "venv"):
-            fix = Fix.display(
-                "Leave the user's packages out, or remove that one", "export PYTHONNOUSERSITE=1", f"python -m pip uninstall {name}"
-            )
-            yield Finding(f"{name} {copies[0]} hides {' and '.join(copies[1:])} of this environment", "import", fix=fix)
+    kind = "" if isinstance(facts.python, Unknown) else facts.python.environment
+    # Outside an environment that is how a user replaces what the system brings.
+    hiding = [name for name in found if places[name][0] == "user site"] if kind in ("conda", "venv") else []
+    if hiding:
+        shown = ", ".join(f"{name} {found[name][0].partition(' ')[0]} (here {found[name][1].partition(' ')[0]})" for name in hiding)
+        commands = ("export PYTHONNOUSERSITE=1", f"python -m pip uninstall {' '.join(hiding)}")
+        fix = Fix.display("Leave the user's packages out, or remove those", *commands)
+        yield Finding(f"packages of the user site hide those of this environment: {shown}", "import", fix=fix)

@@ -55,7 +55,7 @@ def refusal_of(facts: Facts, devices: Devices | Unknown) -> Refusal | None:
         return trouble
     devices = need(devices)
     if not devices.physical:
-        _only_nvidia(facts)
+        only_nvidia(facts)
         others = () if isinstance(facts.host, Unknown) or isinstance(facts.host.other_gpus, Unknown) else facts.host.other_gpus
         if "amd" in others:
             why = "this machine's GPU is AMD's, and torch is built for CUDA, which knows NVIDIA's only"
@@ -124,7 +124,8 @@ def _build_by_version(facts: Facts) -> bool | Unknown:
     return False if local == "cpu" else Unknown("the CUDA build of torch is not known")
 
 
-def _only_nvidia(facts: Facts) -> None:
+def only_nvidia(facts: Facts) -> None:
+    """Raises Undecided on a machine whose GPU cannot be NVIDIA's."""
     platform = facts.python.platform if not isinstance(facts.python, Unknown) else None
     if isinstance(platform, str) and platform.startswith("macos"):
         raise Undecided("this is a Mac: the checks know NVIDIA GPUs only")

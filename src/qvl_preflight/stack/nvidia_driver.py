@@ -64,7 +64,7 @@ def _not_loaded(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
     holder = (
         f": {nvidia.bound_to} holds the card" if isinstance(nvidia.bound_to, str) and nvidia.bound_to not in ("", "nvidia") else ""
     )
-    why = f"this machine has {cards} NVIDIA card{'s' * (cards != 1)}, and NVIDIA's kernel driver is not loaded{holder}"
+    why = f"this machine has {'an NVIDIA card' if cards == 1 else f'{cards} NVIDIA cards'}, and NVIDIA's kernel driver is not loaded{holder}"
     return Refusal("not-loaded", why, "RuntimeError", NO_DRIVER if nvidia.libcuda is False else _NO_GPUS)
 
 

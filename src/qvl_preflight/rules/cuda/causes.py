@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned
-from qvl_preflight.stack.cuda import refusal_of
+from qvl_preflight.stack.cuda import only_nvidia, refusal_of
 
 if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def reason(facts: Facts, devices: Devices, cause: str) -> Refusal | None:
     """Why CUDA cannot be used, if this is the cause. Raises Undecided."""
+    only_nvidia(facts)
     refusal = refusal_of(facts, devices)
     return refusal if refusal is not None and refusal.cause == cause else None
 

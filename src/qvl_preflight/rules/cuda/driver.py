@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.rules.cuda.causes import judged, reason
-from qvl_preflight.rules.cuda.ways_out import give_gpu, in_container, restart_or_host
+from qvl_preflight.rules.cuda.ways_out import give_gpu, place, restart_or_host
 from qvl_preflight.stack.torch_wheels import INDEX, channel_for
 from qvl_preflight.unknown import Unknown
 
@@ -42,14 +42,18 @@ def no_gpu(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Fi
     if plan is not None:
         yield from as_planned(plan, "QVL101", give_gpu(facts))
     elif reason(facts, devices, "no-gpu"):
-        yield Finding(_found_none(facts), "import", fix=give_gpu(facts), severity=Severity.NOTE)
+        bare = place(facts) == "linux" and not isinstance(facts.nvidia, Unknown) and facts.nvidia.cards == 0
+        yield Finding(_found_none(facts, bare), "import", fix=None if bare else give_gpu(facts), severity=Severity.NOTE)
 
 
-def _found_none(facts: Facts) -> str:
+def _found_none(facts: Facts, bare: bool) -> str:
     """Known to have no card, or only no driver."""
-    if not isinstance(facts.nvidia, Unknown) and facts.nvidia.cards == 0 and not in_container(facts):
-        return "this machine has no NVIDIA GPU: models run on the CPU"
-    return "this machine has no NVIDIA GPU, or no driver for it: models run on the CPU"
+    where = place(facts)
+    if where in ("colab", "kaggle"):
+        return "this notebook's machine has no GPU: models run on the CPU"
+    if where == "wsl":
+        return "no NVIDIA driver answers in this WSL: models run on the CPU"
+    return f"this machine has no NVIDIA GPU{'' if bare else ', or no driver for it'}: models run on the CPU"
 
 
 @rule(

@@ -82,7 +82,11 @@ def silent_driver(facts: Facts) -> Iterator[Finding]:
         message = "libnvidia-ml.so.1 is missing, so which GPUs there are is not known here; CUDA itself does without it"
         yield Finding(message, "import", fix=_whole_driver(facts), severity=Severity.NOTE)
     elif isinstance(code, int) and code not in (0, 4, 9, 18):  # those have rules of their own
-        yield Finding(f"the kernel driver {nvidia.kernel_module} is loaded, and {facts.gpus.reason}", "import", fix=_revive(facts))
+        yield Finding(
+            f"the kernel driver {nvidia.kernel_module} is loaded, and NVML does not answer: {facts.gpus.reason.removeprefix('NVML: ')}",
+            "import",
+            fix=_revive(facts),
+        )
 
 
 def _whole_driver(facts: Facts) -> Fix:
@@ -141,9 +145,9 @@ def exclusive_gpu(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
             f"sudo nvidia-smi -i {gpu.index} -c DEFAULT",
         )
         if mode == "prohibited":
-            yield Finding(f"cuda:{ordinal} is in the compute mode prohibited: no process may use it", fix=remedy)
+            yield Finding(f"cuda:{ordinal} is in the compute mode prohibited: no process may use it", "import", fix=remedy)
         elif mode.startswith("exclusive") and need(gpu.processes):
-            yield Finding(f"cuda:{ordinal} is in the compute mode {mode}, and {_whose(gpu)} has it already", fix=remedy)
+            yield Finding(f"cuda:{ordinal} is in the compute mode {mode}, and {_whose(gpu)} has it already", "import", fix=remedy)
 
 
 @rule("QVL117", Severity.WARNING, topic="oom-fit", environment=True)
@@ -256,6 +260,9 @@ def mig_without_instance(facts: Facts, devices: Devices, plan: LoadPlan | None) 
     Shown, not applied: whoever runs the machine partitions its GPUs.
     """
     remedy = Fix.display(
-        "Make an instance, or switch MIG off (as root)", "sudo nvidia-smi mig -cgi 3g.40gb -C", "sudo nvidia-smi -mig 0"
+        "Make an instance of a profile that it offers, or switch MIG off",
+        "sudo nvidia-smi mig -lgip",
+        "sudo nvidia-smi mig -cgi PROFILE -C",
+        "sudo nvidia-smi -mig 0",
     )
     yield from judged("QVL119", "no-slice", facts, devices, plan, remedy)

@@ -9,7 +9,6 @@ from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import rule
 from qvl_preflight.rules.cuda.causes import judged
 from qvl_preflight.rules.cuda.ways_out import give_gpu, in_container
-from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
@@ -38,9 +37,7 @@ def container_without_gpus(facts: Facts, devices: Devices, plan: LoadPlan | None
     ## Fix safety
     Shown, not applied: a container must be started anew.
     """
-    void = not isinstance(facts.env, Unknown) and facts.env.get("NVIDIA_VISIBLE_DEVICES") in ("void", "none", "")
-    more = ("unset NVIDIA_VISIBLE_DEVICES   # in the image or the pod: it says that no GPU is wanted",) if void else ()
-    yield from judged("QVL106", "no-nodes", facts, devices, plan, give_gpu(facts, *more))
+    yield from judged("QVL106", "no-nodes", facts, devices, plan, give_gpu(facts))
 
 
 @rule(

@@ -131,10 +131,12 @@ def gpu_without_kernels(facts: Facts, devices: Devices, plan: LoadPlan | None) -
         yield from as_planned(plan, "QVL114", remedy)
     elif refusal_of(facts, devices) is None:
         archs, read = built_for(facts, Packages(facts))
-        for gpu in need(devices).visible:
-            if not runs_on(archs, need(gpu.capability)):
-                assumed = "" if read else " (if it is PyTorch's own wheel)"
-                yield Finding(without_kernels(gpu, archs) + assumed, "import", fix=remedy, severity=Severity.WARNING)
+        assumed = "" if read else " (if it is PyTorch's own wheel)"
+        without = dict.fromkeys(
+            without_kernels(gpu, archs) for gpu in need(devices).visible if not runs_on(archs, need(gpu.capability))
+        )
+        for sentence in without:  # GPUs of one model are one finding
+            yield Finding(f"{sentence}{assumed}: the first operation on it fails", "import", fix=remedy, severity=Severity.WARNING)
 
 
 @rule("QVL115", Severity.ERROR, topic="no-cuda-visible", environment=True)

@@ -15,8 +15,11 @@ _WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "colab": ("Choose Runtime > Change runtime type > T4 GPU, then run the cells again", ()),
     "kaggle": ("Choose Settings > Accelerator > GPU T4 x2, then run the cells again", ()),
     "kubernetes": ("Ask for a GPU in the pod's resources", ("resources: {limits: {nvidia.com/gpu: 1}}",)),
-    "docker": ("Start the container with GPUs", ("docker run --gpus all …",)),
-    "podman": ("Start the container with GPUs", ("podman run --device nvidia.com/gpu=all …",)),
+    "docker": ("Start the container with GPUs; the host needs nvidia-container-toolkit", ("docker run --gpus all …",)),
+    "podman": (
+        "Start the container with GPUs; the host needs nvidia-container-toolkit",
+        ("podman run --device nvidia.com/gpu=all …",),
+    ),
     "apptainer": ("Start the container with GPUs", ("apptainer exec --nv …",)),
     "slurm": ("Ask Slurm for a GPU: this job has none", ("srun --gres=gpu:1 …", "sbatch --gres=gpu:1 …")),
     "wsl": ("Install NVIDIA's driver in Windows, none inside WSL, and update WSL", ("wsl.exe --update", "nvidia-smi.exe")),
@@ -38,10 +41,10 @@ def place(facts: Facts) -> str:
     return "wsl" if platform.endswith("-wsl") else "windows" if platform.startswith("win") else "linux"
 
 
-def give_gpu(facts: Facts, *more: str) -> Fix:
+def give_gpu(facts: Facts) -> Fix:
     """How this process gets a GPU."""
     title, commands = _WAYS.get(place(facts), _WAYS["linux"])
-    return Fix.display(title, *commands, *more)
+    return Fix.display(title, *commands)
 
 
 def in_container(facts: Facts) -> bool:
