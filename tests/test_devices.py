@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qvl_preflight.devices import REPEATED, Devices, Home, home, is_rank, visible_devices
-from qvl_preflight.facts import Facts, Gpu, Launch, Torch
+from qvl_preflight.devices import BAD_ORDER, NO_SLICE, REPEATED, Devices, Home, home, is_rank, visible_devices
+from qvl_preflight.facts import Facts, Gpu, Launch, Slice, Torch
 from qvl_preflight.unknown import Unknown
 
 A100, T4 = "NVIDIA A100-SXM4-80GB", "Tesla T4"
@@ -46,7 +46,9 @@ def ordinals(devices: Devices) -> list[int]:
 ONE, FOUR = (gpu(0),), tuple(map(gpu, range(4)))
 
 
-@pytest.mark.parametrize("setting", ["", "-1", "1", "7,0", "none", "all", "GPU-deadbeef"])
+@pytest.mark.parametrize(
+    "setting", ["", " ", "-1", "1", "7,0", "none", "all", "NoDevFiles", "GPU-deadbeef", "GPU-", "gpu-00aa", " GPU-00aa", "aa-bb0", "'0'", '"0"', "[0]", "cuda:0"]
+)  # fmt: skip
 def test_one_gpu_is_hidden(setting: str) -> None:
     """Recorded on one H100: the runtime finds no device."""
     devices = seen(ONE, setting)
@@ -56,9 +58,12 @@ def test_one_gpu_is_hidden(setting: str) -> None:
     assert (devices.physical, devices.setting) == (ONE, setting)
 
 
-@pytest.mark.parametrize("setting", [None, "0", "0,7", " 0", "0 ", "0, 1", "00", "0,-1", "0,"])
+@pytest.mark.parametrize(
+    "setting",
+    [None, "0", "0,7", " 0", "0 ", "0, 1", "00", "0,-1", "0,", "\t0", "+0", "-0", "0x0", "0abc", "0 7", "0;1", "0.5", "0-3", "GPU-0", "GPU-00aa-bb0x"],
+)  # fmt: skip
 def test_one_gpu_is_shown(setting: str | None) -> None:
-    """The list counts up to its first entry that names no device; "0,7", " 0", "0, 1" and "00" are recorded on one H100."""
+    """The list counts up to its first entry that names no device, and a number up to its last digit: recorded on one H100."""
     devices = seen(ONE, setting)
     assert devices.visible == ONE
     assert not devices.hidden
@@ -66,7 +71,7 @@ def test_one_gpu_is_shown(setting: str | None) -> None:
     assert devices.setting == setting
 
 
-@pytest.mark.parametrize("setting", ["0,0", "0,00", "0,GPU-00aa", "GPU-00,GPU-00aa-bb0"])
+@pytest.mark.parametrize("setting", ["0,0", "0,00", "GPU-00,GPU-00aa-bb0"])
 def test_a_device_named_twice_breaks_the_list(setting: str) -> None:
     """The runtime refuses the whole list ("0,0" is recorded on one H100), which is another failure than a hidden GPU."""
     devices = seen(ONE, setting)
@@ -91,10 +96,11 @@ def test_no_gpus_are_not_hidden_ones() -> None:
         pytest.param("3,9,0", [3], id="what follows an unknown number is lost"),
         pytest.param("0,-1,1", [0], id="-1 ends the list"),
         pytest.param("0,,1", [0], id="an empty entry ends the list"),
-        pytest.param("GPU-22aa-bb2,0", [2, 0], id="a UUID beside a number"),
+        pytest.param("GPU-22aa-bb2,0", [2], id="a number after a UUID ends the list"),
+        pytest.param("0,GPU-22aa-bb2", [0], id="a UUID after a number ends the list"),
         pytest.param("GPU-2,GPU-0", [2, 0], id="beginnings of UUIDs that fit one device"),
         pytest.param("1,GPU-,0", [1], id="a beginning that fits several devices ends the list"),
-        pytest.param("GPU-9,0", [], id="a UUID that is not here ends the list"),
+        pytest.param("GPU-9,GPU-0", [], id="a UUID that is not here ends the list"),
     ],
 )
 def test_several_gpus_are_renumbered(setting: str | None, order: list[int]) -> None:
@@ -104,7 +110,7 @@ def test_several_gpus_are_renumbered(setting: str | None, order: list[int]) -> N
     assert devices.physical == FOUR
 
 
-@pytest.mark.parametrize("setting", ["1,0,1", "GPU-1,1"])
+@pytest.mark.parametrize("setting", ["1,0,1", "GPU-1,GPU-0,GPU-1"])
 def test_one_of_several_named_twice_breaks_the_list(setting: str) -> None:
     """However it is named."""
     assert seen(FOUR, setting).broken == REPEATED
@@ -128,10 +134,60 @@ def test_a_uuid_cannot_be_looked_up_among_unknown_uuids() -> None:
 
 
 @pytest.mark.parametrize("setting", ["MIG-9c2b", "MIG-GPU-00aa-bb0/3/0"])
-def test_a_mig_slice_of_a_partitioned_gpu_is_not_a_hidden_gpu(setting: str) -> None:
-    """The facts list whole devices: which slices a partitioned one has is not known, and so is what the process sees."""
+def test_a_slice_among_unknown_slices_is_not_a_hidden_gpu(setting: str) -> None:
+    """Which slices a partitioned GPU has is not known, and so is what the process sees."""
     facts = Facts(gpus=(gpu(0, mig=True),), env={"CUDA_VISIBLE_DEVICES": setting})
     assert isinstance(visible_devices(facts), Unknown)
+
+
+SLICES = (Slice("MIG-1aa", "A100 MIG 1g.5gb", 5 * GIB, 4 * GIB), Slice("MIG-2bb", "A100 MIG 3g.20gb", 20 * GIB, 19 * GIB))
+PARTITIONED = gpu(0, mig=True, slices=SLICES)
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "unread"),
+    [
+        pytest.param(None, "A100 MIG 1g.5gb", (), id="unset: the first instance"),
+        pytest.param("0", "A100 MIG 1g.5gb", (), id="the whole GPU by its number: the first instance"),
+        pytest.param("MIG-2bb", "A100 MIG 3g.20gb", (), id="an instance by its UUID"),
+        pytest.param("MIG-2bb,MIG-1aa", "A100 MIG 3g.20gb", (), id="two instances: a process sees the first"),
+        pytest.param("MIG-1aa,MIG-x", "A100 MIG 1g.5gb", ("MIG-x",), id="an instance that is not there ends the list"),
+        pytest.param("MIG-x", None, ("MIG-x",), id="only an instance that is not there"),
+    ],
+)
+def test_one_process_sees_one_slice(setting: str | None, name: str | None, unread: tuple[str, ...]) -> None:
+    """With the memory of the instance, not of the GPU."""
+    devices = seen((PARTITIONED,), setting)
+    assert [(device.name, device.index) for device in devices.visible] == ([(name, 0)] if name else [])
+    assert all(device.total_bytes in (5 * GIB, 20 * GIB) for device in devices.visible)
+    assert devices.unread == unread
+
+
+def test_a_partitioned_gpu_without_slices_is_no_device() -> None:
+    """MIG is on and nobody made an instance: CUDA has nothing to show."""
+    devices = seen((gpu(0, mig=True, slices=()),), None)
+    assert (devices.visible, devices.broken) == ((), NO_SLICE)
+
+
+def test_partitioned_gpus_beside_whole_ones_are_undecided() -> None:
+    """Which of them CUDA shows was not read anywhere."""
+    assert isinstance(visible_devices(Facts(gpus=(PARTITIONED, gpu(1)), env={})), Unknown)
+
+
+@pytest.mark.parametrize("order", ["", "pci_bus_id", "bogus"])
+def test_an_order_that_is_none_breaks_cuda(order: str) -> None:
+    """Recorded on an H100: error 101 from cuInit, whatever is visible."""
+    devices = seen(FOUR, "1", CUDA_DEVICE_ORDER=order)
+    assert (devices.visible, devices.broken) == ((), BAD_ORDER)
+
+
+@pytest.mark.parametrize(
+    ("setting", "unread"),
+    [(None, ()), ("0,1", ()), ("0,7,1", ("7", "1")), ("0,", ("",)), ("all", ("all",)), ("0 1", ()), ("0,GPU-1", ("GPU-1",))],
+)
+def test_what_the_runtime_does_not_read_is_kept(setting: str | None, unread: tuple[str, ...]) -> None:
+    """From the first entry that names no device."""
+    assert seen(FOUR, setting).unread == unread
 
 
 def test_a_mig_slice_without_any_partitioned_gpu_hides() -> None:

@@ -18,7 +18,7 @@ from rule_pages import Example, examples, peft_of
 
 RULES = all_rules()
 THEMES = {
-    "cuda": "1", "devices": "2", "quantization.backends": "3", "quantization.configs": "3", "quantization.kernels": "3", "quantization.bnb": "3", "placement": "4", "spread": "4",
+    "cuda.driver": "1", "cuda.reach": "1", "cuda.torch_build": "1", "cuda.gpus": "1", "devices.visible": "2", "devices.process": "2", "devices.ordinals": "2", "twice": "6", "quantization.backends": "3", "quantization.configs": "3", "quantization.kernels": "3", "quantization.bnb": "3", "placement": "4", "spread": "4",
     "memory": "5", "packages": "6", "launch": "7", "training": "8", "call": "9",
 }  # fmt: skip
 OFFERED = {*field_names(), "facts", "request", "plan", "devices", "packages", "checkpoint", "situation", "remedies"}

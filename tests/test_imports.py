@@ -15,12 +15,12 @@ HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "packaging", "im
 # A module may import only from lines above its own. `*` stands for the modules of a folder, which may import one another
 # only as the second table says.
 LAYERS = (
-    "_version", "strict", "exceptions", "missing", "unknown", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "plan",
+    "_version", "strict", "exceptions", "missing", "unknown", "spelling", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "plan",
     "report", "live", "stack.*", "planner", "remedies", "rule", "rules", "rules.*", "judge", "environment", "engine", "probes.*", "probes",
-    "render.*", "render", "schemas", "cli_values", "api", "testing", "cli", "__init__", "__main__",
+    "render.*", "render", "schemas", "cli_values", "api", "testing_hardware", "testing", "cli", "__init__", "__main__",
 )  # fmt: skip
 WITHIN_STACK = (
-    "cuda", "accelerate", "transformers", "attention", "placement", "quantizers", "auto_gptq", "gptqmodel", "gptq_environment", "gptq", "bitsandbytes", "awq",
+    "torch_wheels", "nvidia_driver", "cuda", "kernel_images", "accelerate", "transformers", "attention", "placement", "quantizers", "auto_gptq", "gptqmodel", "gptq_environment", "gptq", "bitsandbytes", "awq",
     "peft", "trainer", "eras",
 )  # fmt: skip
 # Reached by a function when it is needed, against the direction, with the reason.

@@ -1,21 +1,27 @@
 """Which GPUs this process sees, in its own numbering, and which of them is its own.
 
-CUDA_VISIBLE_DEVICES is read as the CUDA runtime reads it (recorded on an H100, driver 580, torch 2.11): blanks around an entry
-and leading zeros are skipped, the list ends at the first entry that names no device, a repeated entry is an error.
+CUDA_VISIBLE_DEVICES is read as the CUDA runtime reads it (recorded on an H100, driver 580): a number is read as strtol reads it, so
+blanks before it, leading zeros and whatever follows it are skipped ("0 7" and "0-3" are GPU 0); a UUID may be shortened, and has no
+blanks before it; the list ends at the first entry that names no device or is of another kind; a repeated entry is an error. A
+CUDA_DEVICE_ORDER that is neither of its two values breaks CUDA altogether.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from qvl_preflight.facts import Facts, Gpu, Launch
 
 REPEATED = "CUDA_VISIBLE_DEVICES names a device twice"
+BAD_ORDER = "CUDA_DEVICE_ORDER is neither PCI_BUS_ID nor FASTEST_FIRST"
+NO_SLICE = "MIG is on, and the GPU has no MIG instance"
 _LAUNCHERS_OF_RANKS = ("torchrun", "accelerate", "deepspeed", "slurm", "mpi")
 
 
@@ -27,7 +33,8 @@ class Devices:
     physical: tuple[Gpu, ...]
     setting: str | None  # CUDA_VISIBLE_DEVICES as given
     order_known: bool  # False: mixed models without CUDA_DEVICE_ORDER=PCI_BUS_ID, CUDA may number them otherwise than NVML
-    broken: str | None = None  # why the runtime refuses the whole list
+    broken: str | None = None  # why the runtime refuses every device
+    unread: tuple[str, ...] = ()  # the entries of the setting from the first that names no device
 
     @property
     def hidden(self) -> bool:
@@ -55,36 +62,84 @@ def visible_devices(facts: Facts) -> Devices | Unknown:
 def _visible_devices(facts: Facts) -> Devices:
     gpus = need(facts.gpus)
     env = {} if isinstance(facts.env, Unknown) else facts.env
-    setting = env.get("CUDA_VISIBLE_DEVICES")
-    by_bus = env.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    setting, order = env.get("CUDA_VISIBLE_DEVICES"), env.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     alike = len(gpus) <= 1 or (len({str(gpu.name) for gpu in gpus}) == 1 and isinstance(gpus[0].name, str))
+    known = order == "PCI_BUS_ID" or alike
+    if order not in ("PCI_BUS_ID", "FASTEST_FIRST"):
+        return Devices((), gpus, setting, True, BAD_ORDER)
     if setting is None:
-        return Devices(gpus, gpus, None, by_bus or alike)
+        return _with_slices(Devices(gpus, gpus, None, known))
     chosen: list[Gpu] = []
-    for entry in setting.split(","):
-        gpu = _named(entry, gpus)
+    entries = setting.split(",")
+    for position, entry in enumerate(entries):
+        gpu = named(entry, gpus) if kind_of(entry) == kind_of(entries[0]) else None
         if gpu is None:
-            break
+            return _with_slices(Devices(tuple(chosen), gpus, setting, known, unread=tuple(entries[position:])))
         if gpu in chosen:
             return Devices((), gpus, setting, True, REPEATED)
         chosen.append(gpu)
-    return Devices(tuple(chosen), gpus, setting, by_bus or alike)
+    return _with_slices(Devices(tuple(chosen), gpus, setting, known))
 
 
-def _named(entry: str, gpus: tuple[Gpu, ...]) -> Gpu | None:
-    """The GPU that one entry names: an ordinal as strtol reads it, a UUID, or a prefix of exactly one UUID."""
-    entry = entry.strip()
-    if number := re.match(r"\d+", entry):
-        ordinal = int(number.group())
-        return gpus[ordinal] if ordinal < len(gpus) else None
-    if not entry.startswith(("GPU-", "MIG-")):
+def _with_slices(devices: Devices) -> Devices:
+    """What CUDA shows of a partitioned GPU: its first instance. One process sees one instance (MIG user guide, "Device enumeration")."""
+    partitioned = [gpu for gpu in devices.visible if gpu.mig is True]
+    if not partitioned or any(isinstance(gpu.slices, Unknown) for gpu in partitioned):
+        return devices
+    if len(devices.visible) > len(partitioned):
+        raise Undecided("some GPUs are partitioned (MIG) and some are not: which of them CUDA shows is not known")
+    found = [(gpu, piece) for gpu in partitioned for piece in need(gpu.slices)]
+    if not found:
+        return replace(devices, visible=(), broken=NO_SLICE)
+    first, piece = found[0]
+    shown = replace(first, uuid=piece.uuid, name=piece.name, total_bytes=piece.total_bytes, free_bytes=piece.free_bytes, mig=False)
+    return replace(devices, visible=(shown,))
+
+
+def kind_of(entry: str) -> str:
+    """What an entry of CUDA_VISIBLE_DEVICES is: a number, GPU, MIG, or nothing."""
+    if re.match(r"\s*[+-]?\d", entry):
+        return "number"
+    return entry[:3] if re.match(r"(GPU|MIG)-.", entry) else "nothing"
+
+
+def named(entry: str, gpus: tuple[Gpu, ...]) -> Gpu | None:
+    """The GPU that one entry names. Raises Undecided where that takes a UUID that is not known."""
+    kind = kind_of(entry)
+    if kind == "number":
+        ordinal = int(re.findall(r"[+-]?\d+", entry)[0])
+        return gpus[ordinal] if 0 <= ordinal < len(gpus) else None
+    if kind == "nothing":
         return None
-    if entry.startswith("MIG-") and any(gpu.mig is not False for gpu in gpus):
-        raise Undecided(f"CUDA_VISIBLE_DEVICES names {entry}: which slices the partitioned GPU has is not known")
+    if kind == "MIG" and any(gpu.mig is not False for gpu in gpus):
+        return _slice(entry, gpus)
     if any(isinstance(gpu.uuid, Unknown) for gpu in gpus):
         raise Undecided(f"CUDA_VISIBLE_DEVICES names {entry}: the UUIDs of the GPUs are not known")
-    matches = [gpu for gpu in gpus if isinstance(gpu.uuid, str) and gpu.uuid.startswith(entry)]
+    return _only(gpu for gpu in gpus if isinstance(gpu.uuid, str) and _begins(gpu.uuid, entry))
+
+
+def _begins(uuid: str, entry: str) -> bool:
+    """A shortened UUID names its device; what follows a whole one is not read."""
+    return uuid.startswith(entry) or entry.startswith(uuid)
+
+
+def _only(found: Iterable[Gpu]) -> Gpu | None:
+    matches = list(found)
     return matches[0] if len(matches) == 1 else None
+
+
+def _slice(entry: str, gpus: tuple[Gpu, ...]) -> Gpu | None:
+    """The partitioned GPU with this instance alone."""
+    if any(isinstance(gpu.mig, Unknown) or (gpu.mig and isinstance(gpu.slices, Unknown)) for gpu in gpus) or entry.startswith(
+        "MIG-GPU-"
+    ):
+        raise Undecided(f"CUDA_VISIBLE_DEVICES names {entry}: which slices the partitioned GPU has is not known")
+    return _only(
+        replace(gpu, slices=(piece,))
+        for gpu in gpus
+        for piece in (() if isinstance(gpu.slices, Unknown) else gpu.slices)
+        if isinstance(piece.uuid, str) and _begins(piece.uuid, entry)
+    )
 
 
 def is_rank(launch: Launch | Unknown) -> bool:

@@ -75,7 +75,7 @@ _HARMLESS = (NO_WEIGHTS.reason, UNPLANNED.reason)
 # What a step of the plan answers, for people.
 _QUESTIONS = {
     "place": "where the weights land", "materialise": "whether the devices are there", "kernel": "which kernel holds the weights",
-    "environment": "whether the packages go together", "post_init": "what the kernel does once it is loaded", "forward": "the first forward",
+    "environment": "whether the packages go together", "post_init": "what the kernel does once it is loaded", "forward": "the first forward", "first_kernel": "whether torch has kernels for the GPU",
     "step": "whether the kernel trains", "adapters": "whether adapters fit", "dtype": "the dtype", "merge": "which quantisation is used",
 }  # fmt: skip
 

@@ -33,6 +33,7 @@ class Python:
     version: str | Unknown = _unsaid("the version")
     implementation: str | Unknown = _unsaid("the implementation")
     platform: str | Unknown = _unsaid("the platform")  # linux-x86_64, win-amd64, macos-arm64, linux-x86_64-wsl
+    environment: str | Unknown = _unsaid("what kind of environment Python runs in")  # conda, venv, system
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Torch:
     hip_build: str | Literal[False] | Unknown = _unsaid("whether torch is built for ROCm")
     arch_list: tuple[str, ...] | Unknown = _unsaid("for which GPUs torch is built")  # as torch.cuda.get_arch_list() gives it
     current_device: int | Unknown = _unsaid("the current device")  # of this process, where it has initialised CUDA
+    xpu_build: str | Literal[False] | Unknown = _unsaid("whether torch is built for Intel GPUs")
+    device_count: int | Unknown = _unsaid("how many GPUs this process has found")  # where it has initialised CUDA
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,40 @@ class Driver:
 
     version: str | Unknown = _unsaid("the version")
     cuda: str | Unknown = _unsaid("which CUDA the driver runs")  # the newest CUDA it can run, "12.2"
+
+
+@dataclass(frozen=True)
+class Nvidia:
+    """What the system shows of NVIDIA's driver: the parts that NVML needs before it can answer."""
+
+    kernel_module: str | Literal[False] | Unknown = _unsaid("whether the NVIDIA kernel module is loaded")  # its version
+    libcuda: str | Literal[False] | Unknown = _unsaid("where libcuda is")  # the file that a process would load
+    nodes: tuple[str, ...] | Unknown = _unsaid("which device nodes there are")  # of /dev: nvidia0, nvidiactl, nvidia-uvm, dxg
+    locked_nodes: tuple[str, ...] | Unknown = _unsaid("which device nodes this user may open")  # those that it may not
+    nvml_error: int | Literal[False] | Unknown = _unsaid("whether NVML starts")  # nvmlReturn_t; False: it starts
+    lost: tuple[int, ...] | Unknown = _unsaid("whether a GPU was lost")  # NVML indices of GPUs that fell off the bus
+    cards: int | Unknown = _unsaid("how many NVIDIA cards are on the PCI bus")
+    bound_to: str | Unknown = _unsaid("which kernel driver holds the NVIDIA cards")  # nvidia, nouveau, vfio-pci; "" none
+    secure_boot: bool | Unknown = _unsaid("whether Secure Boot is on")
+
+
+@dataclass(frozen=True)
+class Process:
+    """Another process on a GPU. In a container its number may be the host's, and its name unknown."""
+
+    pid: int
+    name: str | Unknown = _unsaid("the name of a process")
+    used_bytes: int | Unknown = _unsaid("the memory of a process")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One MIG instance of a partitioned GPU."""
+
+    uuid: str | Unknown = _unsaid("a slice's UUID")
+    name: str | Unknown = _unsaid("a slice's name")
+    total_bytes: int | Unknown = _unsaid("a slice's memory")
+    free_bytes: int | Unknown = _unsaid("a slice's free memory")
 
 
 @dataclass(frozen=True)
@@ -64,6 +101,12 @@ class Gpu:
     total_bytes: int | Unknown = _unsaid("a GPU's memory")
     free_bytes: int | Unknown = _unsaid("a GPU's free memory")
     mig: bool | Unknown = _unsaid("whether MIG is on")
+    slices: tuple[Slice, ...] | Unknown = _unsaid("which MIG instances a GPU has")
+    bus_id: str | Unknown = _unsaid("where a GPU is on the PCI bus")
+    compute_mode: str | Unknown = _unsaid("a GPU's compute mode")  # default, exclusive-process, prohibited
+    processes: tuple[Process, ...] | Unknown = _unsaid("which processes use a GPU")  # this one is left out
+    ecc_errors: int | Literal[False] | Unknown = _unsaid("a GPU's memory errors")  # uncorrected, since it started; False: no ECC
+    row_remap: str | Unknown = _unsaid("whether a GPU must replace rows of its memory")  # none, pending, failed
 
 
 @dataclass(frozen=True)
@@ -89,6 +132,9 @@ class Host:
     ram_available_bytes: int | Unknown = _unsaid("how much RAM is free")
     disk_free_bytes: int | Unknown = _unsaid("how much disk is free")
     cpu_flags: tuple[str, ...] | Unknown = _unsaid("what the CPU can do")
+    container: str | Literal[False] | Unknown = _unsaid("whether this is a container")  # docker, podman, kubernetes, apptainer, lxc
+    service: str | Literal[False] | Unknown = _unsaid("whether this is a hosted notebook")  # colab, kaggle, sagemaker
+    other_gpus: tuple[str, ...] | Unknown = _unsaid("which other GPUs there are")  # amd, ascend, intel, apple
 
 
 @dataclass(frozen=True)
@@ -111,10 +157,17 @@ class Facts:
     python: Python | Unknown = _unsaid("which Python runs")
     packages: Mapping[str, str | Literal[False] | Unknown] | Unknown = _unsaid("which packages are installed")
     packages_complete: bool = True
+    packages_duplicates: Mapping[str, tuple[str, ...]] | Unknown = _unsaid(
+        "what is installed twice"
+    )  # "2.5.1 (user site)", first wins
     torch: Torch | Unknown = _unsaid("how torch is built")
     driver: Driver | Unknown | None = _unsaid("which driver is installed")
+    nvidia: Nvidia | Unknown = _unsaid("what the system shows of NVIDIA's driver")
     gpus: tuple[Gpu, ...] | Unknown = _unsaid("which GPUs there are")
     env: Mapping[str, str] | Unknown = _unsaid("which environment variables are set")
+    env_misspelt: Mapping[str, str] | Unknown = _unsaid(
+        "which variables are misspelt"
+    )  # as written → its value, if a list of numbers
     launch: Launch | Unknown = _unsaid("how the process was started")
     host: Host | Unknown = _unsaid("what the host has")
     build: Build | Unknown = _unsaid("which compilers are installed")

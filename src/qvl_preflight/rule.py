@@ -109,10 +109,11 @@ def environment_rules(select: Iterable[str] = (), ignore: Iterable[str] = ()) ->
     select, ignore = tuple(select), tuple(ignore)
     if select or ignore:
         return tuple(entry for entry in select_rules(select, ignore) if entry.environment)
-    from qvl_preflight.rules import cuda, devices
+    from qvl_preflight.rules import ENVIRONMENT, load_themes
 
-    themes = (cuda.__name__, devices.__name__)
-    return tuple(entry for _, entry in sorted(_REGISTRY.items()) if entry.environment and entry.judge.__module__ in themes)
+    load_themes(ENVIRONMENT)
+    modules = {f"qvl_preflight.rules.{theme}" for theme in ENVIRONMENT}
+    return tuple(entry for _, entry in sorted(_REGISTRY.items()) if entry.environment and entry.judge.__module__ in modules)
 
 
 def find_rule(key: str) -> Rule:

@@ -16,16 +16,8 @@ from typing import Any
 
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import SCHEMA, Facts
+from qvl_preflight.testing_hardware import A100, ALONE, HOST, TROUBLE, TWO
 
-_A100 = {
-    "index": 0,
-    "uuid": "GPU-00000000-0000-0000-0000-00000000a100",
-    "name": "NVIDIA A100-SXM4-80GB",
-    "capability": [8, 0],
-    "total_bytes": 85899345920,
-    "free_bytes": 84987740160,
-    "mig": False,
-}
 _H100 = {
     "index": 0,
     "uuid": "GPU-00000000-0000-0000-0000-00000000f100",
@@ -35,41 +27,31 @@ _H100 = {
     "free_bytes": 84400000000,
     "mig": False,
 }
-_TWO = [_A100, {**_A100, "index": 1, "uuid": "GPU-00000000-0000-0000-0000-00000001a100"}]
-_ALONE = {
-    "launcher": "python",
-    "world_size": 1,
-    "rank": 0,
-    "local_rank": 0,
-    "local_world_size": 1,
-    "notebook": False,
-    "deepspeed_zero": False,
-    "fsdp": False,
-}
-_RANK_1 = {**_ALONE, "launcher": "torchrun", "world_size": 2, "rank": 1, "local_rank": 1, "local_world_size": 2}
+_RANK_1 = {**ALONE, "launcher": "torchrun", "world_size": 2, "rank": 1, "local_rank": 1, "local_world_size": 2}
 _TOOLS = {"nvcc": "13.0", "cxx": True, "ninja": True, "network": True, "cutlass": False}
 _BASE: dict[str, Any] = {
-    "schema": SCHEMA, "packages_complete": True, "gpus": [_A100], "env": {}, "launch": _ALONE, "build": _TOOLS,
-    "host": {"cpu_count": 16, "ram_total_bytes": 137438953472, "ram_available_bytes": 120000000000, "disk_free_bytes": 900000000000, "cpu_flags": ["avx2", "avx512f"]},
+    "schema": SCHEMA, "packages_complete": True, "gpus": [A100], "env": {}, "launch": ALONE, "build": _TOOLS,
+    "host": HOST,
 }  # fmt: skip
 
 HARDWARE: Mapping[str, dict[str, Any]] = {
     "a100": {},
-    "crowded": {"gpus": [{**_A100, "free_bytes": 5 * 2**29}]},
-    "two-gpus": {"gpus": _TWO},
+    "crowded": {"gpus": [{**A100, "free_bytes": 5 * 2**29}]},
+    "two-gpus": {"gpus": TWO},
     "h100": {"gpus": [_H100]},
     "h100-offline": {"gpus": [_H100], "build": {**_TOOLS, "network": False}},
     "no-gpu": {"gpus": [], "driver": None, "build": {**_TOOLS, "nvcc": False}},
     "hidden": {"env": {"CUDA_VISIBLE_DEVICES": "1"}},
     "repeated": {"env": {"CUDA_VISIBLE_DEVICES": "0,0"}},
     "rank-1-of-2": {
-        "gpus": _TWO,
+        "gpus": TWO,
         "launch": _RANK_1,
         "env": {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
     },
-    "zero3": {"gpus": _TWO, "launch": {**_RANK_1, "launcher": "deepspeed", "deepspeed_zero": 3}},
+    "zero3": {"gpus": TWO, "launch": {**_RANK_1, "launcher": "deepspeed", "deepspeed_zero": 3}},
     "a100-cpu-torch": {"torch": {"cuda_build": False, "hip_build": False}},
     "a100-old-driver": {"driver": {"version": "470.57.02", "cuda": "11.4"}},
+    **TROUBLE,
 }
 
 _TODAY = {

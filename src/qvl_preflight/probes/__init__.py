@@ -25,10 +25,10 @@ def _probes() -> tuple[tuple[tuple[str, ...], Callable[[], dict[str, Any]]], ...
     from qvl_preflight.probes import extensions, host, launch, nvml, packages
 
     return (
-        (("driver", "gpus"), nvml.probe),
-        (("packages",), packages.probe),
+        (("driver", "nvidia", "gpus"), nvml.probe),
+        (("packages", "packages_duplicates"), packages.probe),
         (("torch",), packages.probe_torch),
-        (("env", "launch"), launch.probe),
+        (("env", "env_misspelt", "launch"), launch.probe),
         (("python", "host"), host.probe),
         (("build",), host.probe_build),
         (("extensions",), extensions.probe),

@@ -9,6 +9,7 @@ import sys
 from typing import Any, Literal
 
 from qvl_preflight.facts import Build, Host, Python
+from qvl_preflight.probes import nvidia
 from qvl_preflight.unknown import Unknown
 
 _CPU_FLAGS = (
@@ -29,7 +30,13 @@ def probe() -> dict[str, Any]:
     """``python`` and ``host``."""
     version = ".".join(map(str, sys.version_info[:3]))
     implementation = {"cpython": "CPython", "pypy": "PyPy"}.get(sys.implementation.name, sys.implementation.name)
-    return {"python": Python(version, implementation, _platform()), "host": _host()}
+    return {"python": Python(version, implementation, _platform(), _environment()), "host": _host()}
+
+
+def _environment() -> str:
+    if os.path.isdir(os.path.join(sys.prefix, "conda-meta")):
+        return "conda"
+    return "venv" if sys.prefix != sys.base_prefix else "system"
 
 
 def _platform() -> str:
@@ -52,7 +59,44 @@ def _host() -> Host:
         ram_available_bytes=available,
         disk_free_bytes=disk.f_bavail * disk.f_frsize if disk else Unknown("not asked on this system"),
         cpu_flags=_cpu_flags(),
+        container=container(),
+        service=_service(),
+        other_gpus=_other_gpus(),
     )
+
+
+# What marks a container: variables that its runtime sets, files that it leaves. Sources: each runtime's manual; systemd's container interface.
+_CONTAINER_VARIABLES = {
+    "KUBERNETES_SERVICE_HOST": "kubernetes",
+    "APPTAINER_CONTAINER": "apptainer",
+    "SINGULARITY_CONTAINER": "apptainer",
+}
+_CONTAINER_FILES = {"/run/.containerenv": "podman", "/.dockerenv": "docker", "/.singularity.d": "apptainer"}
+_SERVICES = {"COLAB_RELEASE_TAG": "colab", "COLAB_GPU": "colab", "KAGGLE_KERNEL_RUN_TYPE": "kaggle", "KAGGLE_URL_BASE": "kaggle"}
+
+
+def container() -> str | Literal[False]:
+    """The kind of container that this process runs in."""
+    named = next((kind for name, kind in _CONTAINER_VARIABLES.items() if name in os.environ), None)
+    named = named or next((kind for path, kind in _CONTAINER_FILES.items() if os.path.exists(path)), None)
+    return named or (_read("/run/systemd/container") or "").strip() or False
+
+
+def _service() -> str | Literal[False]:
+    return next((kind for name, kind in _SERVICES.items() if name in os.environ), False)
+
+
+def _other_gpus() -> tuple[str, ...] | Unknown:
+    """GPUs that are not NVIDIA's: by the device nodes of their drivers, and by the cards on the bus."""
+    if sys.platform == "darwin":
+        return ("apple",) if os.uname().machine == "arm64" else ()
+    if not sys.platform.startswith("linux"):
+        return Unknown("not asked on this system")
+    cards = nvidia.pci_cards()
+    vendors = set() if isinstance(cards, Unknown) else {vendor for vendor, _ in cards}
+    amd = nvidia.AMD in vendors or os.path.exists("/dev/kfd")
+    ascend = nvidia.ASCEND in vendors or os.path.exists("/dev/davinci0")
+    return ("amd",) * amd + ("ascend",) * ascend
 
 
 def _ram() -> tuple[int | Unknown, int | Unknown]:

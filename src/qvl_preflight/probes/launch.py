@@ -7,28 +7,36 @@ deepspeed 0.19 launcher/launch.py, Slurm's srun manual (SLURM_STEP_NUM_TASKS, SL
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any, Literal
 
 from qvl_preflight.facts import Launch
+from qvl_preflight.spelling import meant
 from qvl_preflight.unknown import Unknown
 
 # Names that decide placement, caches, kernels or downloads. Nothing else of the environment is read: secrets never enter.
 ALLOWED = (
-    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH", "BNB_CUDA_VERSION",
+    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "CUDA_HOME", "CUDA_PATH", "BNB_CUDA_VERSION",
     "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "ASCEND_RT_VISIBLE_DEVICES",
     "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT",
     "GPTQMODEL_CUTLASS_DIR", "GPTQMODEL_CACHE_DIR", "GPTQMODEL_MACHETE_PRECOMPILED_LIBRARY", "PYTORCH_CUDA_ALLOC_CONF",
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE", "TORCHELASTIC_RUN_ID",
     "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP", "ACCELERATE_DEEPSPEED_ZERO_STAGE", "ACCELERATE_MIXED_PRECISION",
-    "SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID", "CONDA_DEFAULT_ENV",
+    "SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS",
+    "SLURM_GPUS_ON_NODE", "CONDA_DEFAULT_ENV",
 )  # fmt: skip
 
 
 def probe() -> dict[str, Any]:
-    """``env`` (allow-listed names) and ``launch``."""
+    """``env`` (allow-listed names), ``env_misspelt`` (slips of such names) and ``launch``."""
     env = {name: os.environ[name] for name in ALLOWED if name in os.environ}
-    return {"env": env, "launch": launch_of(env, notebook=_in_notebook())}
+    return {"env": env, "env_misspelt": _misspelt(), "launch": launch_of(env, notebook=_in_notebook())}
+
+
+def _misspelt() -> dict[str, str]:
+    """Names with their values, as far as these are lists of numbers; a value of another kind stays outside."""
+    return {name: value if re.fullmatch(r"[\d, -]*", value) else "…" for name, value in os.environ.items() if meant(name)}
 
 
 def launch_of(env: dict[str, str], *, notebook: bool) -> Launch:
@@ -85,6 +93,9 @@ def _zero_stage(env: dict[str, str], launcher: str) -> int | Literal[False] | Un
 
 
 def _in_notebook() -> bool:
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and processes.parent_process() is not None:  # notebook_launcher's ranks are children of the notebook
+        return False
     shell = sys.modules.get("IPython")
     current = shell.get_ipython() if shell is not None and hasattr(shell, "get_ipython") else None
     return type(current).__name__ in ("ZMQInteractiveShell", "Shell")  # Shell: Google Colab's

@@ -16,12 +16,41 @@ from qvl_preflight.unknown import Unknown
 
 
 def probe() -> dict[str, Any]:
-    """``packages``: what sys.path offers, the first folder winning as it does for imports."""
-    found: dict[str, str | Literal[False] | Unknown] = {}
+    """``packages``: what sys.path offers, the first folder winning as it does for imports; and ``packages_duplicates``."""
+    copies: dict[str, list[tuple[str, str]]] = {}
+    seen: set[str] = set()
     for folder in sys.path:
+        place = os.path.realpath(folder or ".")
+        if place in seen:
+            continue
+        seen.add(place)
         for name, version in _distributions(folder):
-            found.setdefault(name, version)
-    return {"packages": dict(sorted(found.items()))}
+            copies.setdefault(name, []).append((version, place))
+    found: dict[str, str | Literal[False] | Unknown] = {name: copies[name][0][0] for name in sorted(copies)}
+    return {
+        "packages": found,
+        "packages_duplicates": {name: _shown(name, copies[name]) for name in found if _differ(name, copies[name])},
+    }
+
+
+def _differ(name: str, copies: list[tuple[str, str]]) -> bool:
+    """Do several releases of it lie on the path, each with its module? An editable install's metadata lies apart from its module."""
+    if len({version for version, _ in copies}) < 2:
+        return False
+    module = name.replace("-", "_")
+    return all(os.path.exists(os.path.join(folder, module)) for _, folder in copies)
+
+
+def _shown(name: str, copies: list[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(f"{version} ({_place(folder)})" for version, folder in copies)
+
+
+def _place(folder: str) -> str:
+    """The kind of a folder on the path: its whole name would tell who the user is."""
+    user_site = getattr(sys.modules.get("site"), "USER_SITE", None)
+    if user_site and folder == os.path.realpath(user_site):
+        return "user site"
+    return os.path.basename(folder) if os.path.basename(folder) in ("site-packages", "dist-packages") else "elsewhere on sys.path"
 
 
 def _distributions(folder: str) -> list[tuple[str, str]]:
@@ -73,7 +102,23 @@ def probe_torch() -> dict[str, Any]:
         return {"torch": Unknown("torch is not installed")}
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    return {"torch": Torch(_build(text, "cuda"), _build(text, "hip"), current_device=_current_device())}
+    cuda = _build(text, "cuda")
+    return {
+        "torch": Torch(
+            cuda,
+            _build(text, "hip"),
+            _arch_list(os.path.dirname(path)) if isinstance(cuda, str) else Unknown("torch is built without CUDA"),
+            current_device=_of_process("current_device"),
+            xpu_build=_build(text, "xpu"),
+            device_count=_of_process("device_count"),
+        )
+    }
+
+
+def _arch_list(folder: str) -> tuple[str, ...] | Unknown:
+    from qvl_preflight.probes.arch_list import arch_list  # only where there is a CUDA build to ask about
+
+    return arch_list(folder)
 
 
 def _build(text: str, name: str) -> str | Literal[False] | Unknown:
@@ -83,12 +128,13 @@ def _build(text: str, name: str) -> str | Literal[False] | Unknown:
     return found.group(2) or False
 
 
-def _current_device() -> int | Unknown:
+def _of_process(question: str) -> int | Unknown:
+    """What torch.cuda answers in this process, where it has initialised CUDA already."""
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     if cuda is None or not cuda.is_initialized():
         return Unknown("this process has not initialised CUDA")
-    return int(cuda.current_device())
+    return int(getattr(cuda, question)())
 
 
 def find_module(package: str, *inside: str) -> str | None:

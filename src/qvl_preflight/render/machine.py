@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
-    from qvl_preflight.facts import Facts, Gpu
+    from qvl_preflight.facts import Facts, Gpu, Host, Python
     from qvl_preflight.plan import LoadPlan
 
 # What decides a load; the rest of the installed packages is in the JSON.
@@ -29,6 +29,9 @@ _SHOWN = (
 )
 
 
+_VENDORS = {"amd": "AMD", "ascend": "Ascend", "intel": "Intel", "apple": "Apple"}
+
+
 def machine_lines(facts: Facts) -> list[tuple[str, str]]:
     """Label and text of each line; unknown values say why."""
     lines = [*_gpu_lines(facts), ("torch", _torch(facts)), ("packages", _packages(facts))]
@@ -36,22 +39,38 @@ def machine_lines(facts: Facts) -> list[tuple[str, str]]:
         lines.append(("visible", f'CUDA_VISIBLE_DEVICES="{facts.env["CUDA_VISIBLE_DEVICES"]}"'))
     lines.append(("launch", _launch(facts)))
     if not isinstance(facts.python, Unknown):
-        lines.append(("python", f"{_text(facts.python.version)} on {_text(facts.python.platform)}"))
+        lines.append(("python", _python(facts.python)))
     if not isinstance(facts.host, Unknown):
         lines.append(
             (
                 "host",
-                f"{_text(facts.host.cpu_count)} CPUs, {_bytes(facts.host.ram_available_bytes)} of {_bytes(facts.host.ram_total_bytes)} RAM free",
+                f"{_text(facts.host.cpu_count)} CPUs, {_bytes(facts.host.ram_available_bytes)} of {_bytes(facts.host.ram_total_bytes)} RAM free"
+                + _place(facts.host),
             )
         )
     return lines
 
 
+def _python(python: Python) -> str:
+    kind = "" if isinstance(python.environment, Unknown) else f", {python.environment} environment"
+    return f"{_text(python.version)} on {_text(python.platform)}{'' if kind == ', system environment' else kind}"
+
+
+def _place(host: Host) -> str:
+    """What decides where a remedy is applied: a container, a hosted notebook."""
+    kinds = [kind for kind in (host.service, host.container) if isinstance(kind, str)]
+    return f", {kinds[0]}" if kinds else ""
+
+
 def _gpu_lines(facts: Facts) -> list[tuple[str, str]]:
+    module = False if isinstance(facts.nvidia, Unknown) else facts.nvidia.kernel_module
+    loaded = [("driver", f"{module} is loaded")] if isinstance(module, str) else []
     if isinstance(facts.gpus, Unknown):
-        return [("GPU", f"unknown: {facts.gpus.reason}")]
+        return [("GPU", f"unknown: {facts.gpus.reason}"), *loaded]
     if not facts.gpus:
-        return [("GPU", "none" if facts.driver is None else "none, although a driver answers")]
+        others = () if isinstance(facts.host, Unknown) or isinstance(facts.host.other_gpus, Unknown) else facts.host.other_gpus
+        none = f"{', '.join(_VENDORS.get(name, name) for name in others)}; none of NVIDIA's" if others else "none"
+        return [("GPU", none if facts.driver is None else f"{none}, although a driver answers"), *loaded]
     driver = facts.driver
     lines = [(f"GPU {gpu.index}", _gpu(gpu)) for gpu in facts.gpus]
     if driver is not None and not isinstance(driver, Unknown):
@@ -61,7 +80,9 @@ def _gpu_lines(facts: Facts) -> list[tuple[str, str]]:
 
 def _gpu(gpu: Gpu) -> str:
     capability = "?" if isinstance(gpu.capability, Unknown) else ".".join(map(str, gpu.capability))
-    return f"{_text(gpu.name)}, capability {capability}, {_bytes(gpu.free_bytes)} of {_bytes(gpu.total_bytes)} free"
+    memory = f"{_bytes(gpu.free_bytes)} of {_bytes(gpu.total_bytes)} free"
+    slices = "" if isinstance(gpu.slices, Unknown) or gpu.mig is not True else f", {len(gpu.slices)} MIG instances"
+    return f"{_text(gpu.name)}, capability {capability}, {memory}{slices}"
 
 
 def _torch(facts: Facts) -> str:
@@ -71,8 +92,17 @@ def _torch(facts: Facts) -> str:
     if isinstance(torch, Unknown):
         return f"build unknown: {torch.reason}"
     if torch.cuda_build is False:
-        return "built without CUDA" if not isinstance(torch.hip_build, str) else f"built for ROCm {torch.hip_build}"
-    return f"built for CUDA {_text(torch.cuda_build)}"
+        other = next(
+            (
+                f"built for {name} {build}"
+                for name, build in (("ROCm", torch.hip_build), ("XPU", torch.xpu_build))
+                if isinstance(build, str)
+            ),
+            "",
+        )
+        return other or "built without CUDA"
+    archs = "" if isinstance(torch.arch_list, Unknown) else f" and {', '.join(torch.arch_list)}"
+    return f"built for CUDA {_text(torch.cuda_build)}{archs}"
 
 
 def _packages(facts: Facts) -> str:

@@ -101,7 +101,11 @@ def _head(console: Console, report: Report) -> None:
     meaning = (
         _MEANING[report.verdict]
         if request
-        else ("nothing is wrong with it" if report.verdict in ("ok", "incomplete") else "not all of it can be used")
+        else "not all of it can be used"
+        if report.verdict not in ("ok", "incomplete")
+        else "nothing was found, and not everything could be checked"
+        if report.skipped
+        else "nothing is wrong with it"
     )
     lines = textwrap.wrap(f"{word}  {subject}: {meaning}", console.width, break_long_words=False, break_on_hyphens=False)
     console.print(Text.assemble((word, style), lines[0][len(word) :], *(f"\n{line}" for line in lines[1:])), soft_wrap=True)
@@ -150,7 +154,11 @@ def _skipped(console: Console, report: Report) -> None:
     by_reason: dict[str, list[str]] = {}
     for item in relevant:
         by_reason.setdefault(item.reason, []).append(item.code if item.code.startswith("QVL") else item.name)
-    _grid(console, [("?", f"{', '.join(names)}: {reason}") for reason, names in by_reason.items()])
+    _grid(console, [("?", f"{_few(names)}: {reason}") for reason, names in by_reason.items()])
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{names[0]} and {len(names) - 1} others"
 
 
 def _grid(console: Console, rows: Iterable[tuple[str, str | Text]]) -> None:

@@ -3,12 +3,15 @@
 
 from importlib import import_module
 
+# Themes whose rules also judge a machine alone, without a call: the doctor loads these and no others.
+ENVIRONMENT = ("cuda.driver", "cuda.reach", "cuda.torch_build", "cuda.gpus", "devices.visible", "devices.process", "twice")
 THEMES = (
-    "cuda", "devices", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "packages", "launch", "training", "call",
+    *ENVIRONMENT, "devices.ordinals", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "packages",
+    "launch", "training", "call",
 )  # fmt: skip
 
 
-def load_themes() -> None:
-    """Import every theme, which registers its rules."""
-    for theme in THEMES:
+def load_themes(themes: tuple[str, ...] = THEMES) -> None:
+    """Import the themes, which registers their rules."""
+    for theme in themes:
         import_module(f"{__name__}.{theme}")

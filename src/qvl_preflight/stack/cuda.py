@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qvl_preflight.devices import REPEATED
+from qvl_preflight.devices import BAD_ORDER, NO_SLICE, REPEATED
+from qvl_preflight.stack.nvidia_driver import NO_DRIVER, UNEXPECTED, Refusal, driver_trouble
 from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
-    from qvl_preflight.facts import Facts
+    from qvl_preflight.facts import Facts, Gpu
     from qvl_preflight.plan import Situation
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why CUDA cannot be used, and the exception that the first use raises."""
-
-    cause: str  # cpu-build, no-driver, no-gpu, hidden, repeated, driver-too-old
-    why: str
-    type: str
-    text: str
-    evidence: Evidence
-
 
 # torch.AcceleratorError (a RuntimeError) replaced RuntimeError for CUDA errors: recorded with torch 2.11; older: recorded reports.
 DEVICE_ERROR: ByRelease[str] = ByRelease(
@@ -33,6 +21,7 @@ DEVICE_ERROR: ByRelease[str] = ByRelease(
     Row("2.8", None, "AcceleratorError", Evidence.RECORDED, "torch 2.11.0, recorded on an H100"),
 )
 BAD_ORDINAL = "CUDA error: invalid device ordinal"
+NO_KERNEL = "CUDA error: no kernel image is available for execution on the device"
 # torch.device(0) asks for the current accelerator of the build; a build without one has its own words.
 NO_ACCELERATOR = ByRelease(
     "torch",
@@ -51,10 +40,10 @@ NO_ACCELERATOR = ByRelease(
 
 def refusal(situation: Situation) -> Refusal | None:
     """Why this process cannot use CUDA, None where it can. Raises Undecided."""
-    return refusal_of(situation.facts, need(situation.devices))
+    return refusal_of(situation.facts, situation.devices)
 
 
-def refusal_of(facts: Facts, devices: Devices) -> Refusal | None:
+def refusal_of(facts: Facts, devices: Devices | Unknown) -> Refusal | None:
     """As `refusal`, for an environment without a call."""
     build = _cuda_build(facts)
     if build is False:
@@ -65,46 +54,65 @@ def refusal_of(facts: Facts, devices: Devices) -> Refusal | None:
             "Torch not compiled with CUDA enabled",
             Evidence.RUN,
         )
+    trouble = driver_trouble(facts)
+    if trouble is not None:
+        return trouble
+    devices = need(devices)
     if not devices.physical:
-        _only_nvidia(facts)
+        only_nvidia(facts)
+        others = () if isinstance(facts.host, Unknown) or isinstance(facts.host.other_gpus, Unknown) else facts.host.other_gpus
+        if "amd" in others:
+            why = "this machine's GPU is AMD's, and torch is built for CUDA, which knows NVIDIA's only"
+            return Refusal("other-gpu", why, "RuntimeError", NO_DRIVER)
         return Refusal(
             "no-gpu",
             "this machine has no NVIDIA GPU or driver",
             "RuntimeError",
-            "Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU",
+            NO_DRIVER,
             Evidence.RUN,
         )
+    return _setting(facts, devices) or _driver_too_old(facts, build)
+
+
+def _setting(facts: Facts, devices: Devices) -> Refusal | None:
+    """What CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER make of it."""
     if devices.broken == REPEATED:
-        return Refusal(
-            "repeated",
-            f'CUDA_VISIBLE_DEVICES="{devices.setting}" names a device twice, which the CUDA runtime refuses',
-            "RuntimeError",
-            "Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions before calling NumCudaDevices() that might have "
-            "already set an error? Error 101: invalid device ordinal",
-            Evidence.RECORDED,
-        )
+        why = f'CUDA_VISIBLE_DEVICES="{devices.setting}" names a device twice, which the CUDA runtime refuses'
+        return Refusal("repeated", why, "RuntimeError", UNEXPECTED + "101: invalid device ordinal")
+    if devices.broken == BAD_ORDER:
+        order = "" if isinstance(facts.env, Unknown) else facts.env.get("CUDA_DEVICE_ORDER", "")
+        why = f'CUDA_DEVICE_ORDER="{order}" is neither PCI_BUS_ID nor FASTEST_FIRST, and CUDA then shows no device'
+        return Refusal("bad-order", why, "RuntimeError", UNEXPECTED + "101: invalid device ordinal")
+    if devices.broken == NO_SLICE:
+        why = "MIG is on, and nobody has made a MIG instance: CUDA shows no device"
+        return Refusal("no-slice", why, "RuntimeError", "No CUDA GPUs are available", evidence=Evidence.SOURCE)
+    if devices.hidden and devices.setting == "NoDevFiles":
+        why = "Slurm gave this job no GPU (CUDA_VISIBLE_DEVICES=NoDevFiles)"
+        return Refusal("slurm-none", why, "RuntimeError", "No CUDA GPUs are available")
     if devices.hidden:
-        return Refusal(
-            "hidden",
-            f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU',
-            "RuntimeError",
-            "No CUDA GPUs are available",
-            Evidence.RECORDED,
-        )
-    return _driver_too_old(facts, build)
+        why = f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU'
+        return Refusal("hidden", why, "RuntimeError", "No CUDA GPUs are available")
+    return None
 
 
 def available(situation: Situation) -> bool:
     """``torch.cuda.is_available()``. Raises Undecided."""
-    return refusal(situation) is None
+    found = refusal(situation)
+    if found is not None and found.condition is not None:
+        raise Undecided(f"{found.why}; CUDA can be used unless {found.condition}")
+    return found is None
 
 
 def _cuda_build(facts: Facts) -> str | bool | Unknown:
     torch = facts.torch
+    if not isinstance(facts.packages, Unknown) and isinstance(facts.packages.get("torch-npu"), str):
+        raise Undecided("torch-npu is installed, for Ascend NPUs: the checks know NVIDIA GPUs only")
     if isinstance(torch, Unknown):
         return _build_by_version(facts)
     if isinstance(torch.hip_build, str):
-        raise Undecided("this torch is built for ROCm: the checks know NVIDIA GPUs only")
+        raise Undecided(f"this torch is built for ROCm {torch.hip_build}: the checks know NVIDIA GPUs only")
+    if isinstance(torch.xpu_build, str):
+        raise Undecided(f"this torch is built for Intel GPUs (XPU {torch.xpu_build}): the checks know NVIDIA GPUs only")
     return _build_by_version(facts) if isinstance(torch.cuda_build, Unknown) else torch.cuda_build
 
 
@@ -121,7 +129,8 @@ def _build_by_version(facts: Facts) -> bool | Unknown:
     return False if local == "cpu" else Unknown("the CUDA build of torch is not known")
 
 
-def _only_nvidia(facts: Facts) -> None:
+def only_nvidia(facts: Facts) -> None:
+    """Raises Undecided on a machine whose GPU cannot be NVIDIA's."""
     platform = facts.python.platform if not isinstance(facts.python, Unknown) else None
     if isinstance(platform, str) and platform.startswith("macos"):
         raise Undecided("this is a Mac: the checks know NVIDIA GPUs only")
@@ -143,3 +152,9 @@ def _driver_too_old(facts: Facts, build: str | bool | Unknown) -> Refusal | None
         f"The NVIDIA driver on your system is too old (found version {number}).",
         Evidence.SOURCE,
     )
+
+
+def without_kernels(gpu: Gpu, archs: tuple[str, ...]) -> str:
+    """The sentence about a GPU for which a torch is not built."""
+    name = "the GPU" if isinstance(gpu.name, Unknown) else gpu.name
+    return f"{name} has compute capability {'.'.join(map(str, need(gpu.capability)))}, and the installed torch is built for {' '.join(archs)}"

@@ -18,7 +18,11 @@ from qvl_preflight.versions import ByRelease, Evidence, Row
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
 
-CUDA_CODES = {"cpu-build": "QVL102", "no-gpu": "QVL101", "hidden": "QVL201", "repeated": "QVL202", "driver-too-old": "QVL103"}
+CUDA_CODES = {
+    "cpu-build": "QVL102", "no-gpu": "QVL101", "hidden": "QVL201", "repeated": "QVL202", "driver-too-old": "QVL103", "not-loaded": "QVL105", "no-nodes": "QVL106",
+    "mismatch": "QVL107", "no-libcuda": "QVL108", "stub": "QVL109", "locked": "QVL110", "no-uvm": "QVL113", "no-slice": "QVL119", "bad-order": "QVL211",
+    "other-gpu": "QVL115", "slurm-none": "QVL209",
+}  # fmt: skip
 
 
 def limits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -215,7 +219,8 @@ def _ordinals(situation: Situation, names: list[str], stage: Stage) -> Iterator[
             text,
             "no-cuda",
             f"the call puts the model on {asked[0]}, and {refusal.why}",
-            evidence=refusal.evidence,
+            refusal.condition,
+            refusal.evidence,
         )
         return
     visible = len(need(situation.devices).visible)

@@ -1,0 +1,1 @@
+"""QVL1xx: can this process use a GPU at all, and if not, why?"""

@@ -1,0 +1,32 @@
+"""Names of environment variables that are almost those that somebody reads."""
+
+from __future__ import annotations
+
+# Long names that people type by hand; short ones (HF_HOME, RANK) are near to too much that is meant as it is.
+_KNOWN = (
+    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF", "TRANSFORMERS_OFFLINE", "HF_HUB_OFFLINE",
+)  # fmt: skip
+_OTHERS = ("MUSA_VISIBLE_DEVICES",)  # near, and read by another vendor's runtime
+_SHORTEST = min(map(len, _KNOWN)) - 2
+
+
+def meant(name: str) -> str | None:
+    """The known name that ``name`` is a slip of: at most two letters off, or in other case. None where it is right or something else."""
+    if len(name) < _SHORTEST or "_" not in name or name in _KNOWN or name in _OTHERS:
+        return None
+    written = name.upper()
+    return next((known for known in _KNOWN if abs(len(known) - len(name)) <= 2 and distance(written, known) <= 2), None)
+
+
+def distance(one: str, other: str) -> int:
+    """The edit distance of two words: letters put in, left out, changed, or swapped with their neighbour."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        two_before, before, row = before, row, [i]
+        for j, counterpart in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != counterpart))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == counterpart:
+                cost = min(cost, two_before[j - 2] + 1)
+            row.append(cost)
+    return row[-1]

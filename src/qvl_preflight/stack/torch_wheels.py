@@ -1,0 +1,119 @@
+"""For which GPUs the wheels of torch are built, and whether a GPU finds a kernel in such a list.
+
+The lists are what torch.cuda.get_arch_list() gives. Those marked RUN were read out of the wheel's libtorch_python.so; the others are
+pytorch's own build script (.ci/manywheel/build_cuda.sh of each release) and release notes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from qvl_preflight.unknown import Undecided, Unknown
+from qvl_preflight.versions import ByRelease, Evidence, Row
+
+if TYPE_CHECKING:
+    from qvl_preflight.facts import Facts, Packages
+
+_Archs = tuple[str, ...]
+
+
+def _sm(*numbers: int, ptx: int | None = None) -> _Archs:
+    return tuple(f"sm_{number}" for number in numbers) + ((f"compute_{ptx}",) if ptx else ())
+
+
+_MAXWELL_TO_HOPPER = _sm(50, 60, 70, 75, 80, 86, 90)
+_SCRIPT = ".ci/manywheel/build_cuda.sh"
+_WHEELS: dict[str, ByRelease[_Archs]] = {
+    "11.7": ByRelease("torch", Row("1.13", "2.1", _sm(37, 50, 60, 70, 75, 80, 86), Evidence.SOURCE, f"torch 2.0.1 {_SCRIPT}")),
+    "11.8": ByRelease(
+        "torch",
+        Row("2.0", "2.1", _sm(37, 50, 60, 70, 75, 80, 86, 90), Evidence.SOURCE, f"torch 2.0.1 {_SCRIPT}"),
+        Row("2.1", "2.8", _sm(50, 60, 70, 75, 80, 86, 37, 90), Evidence.SOURCE, f"torch 2.1.2 to 2.7.1 {_SCRIPT}"),
+    ),
+    "12.1": ByRelease("torch", Row("2.1", "2.6", _MAXWELL_TO_HOPPER, Evidence.RUN, "torch 2.1.2+cu121")),
+    "12.4": ByRelease("torch", Row("2.4", "2.7", _MAXWELL_TO_HOPPER, Evidence.RUN, "torch 2.5.1+cu124, 2.6.0+cu124")),
+    "12.6": ByRelease("torch", Row("2.6", "2.10", _MAXWELL_TO_HOPPER, Evidence.RUN, "torch 2.7.1+cu126")),
+    "12.8": ByRelease(
+        "torch",
+        Row("2.7", "2.8", _sm(75, 80, 86, 90, 100, 120, ptx=120), Evidence.SOURCE, f"torch 2.7.1 {_SCRIPT}"),
+        Row("2.8", "2.11", _sm(70, 75, 80, 86, 90, 100, 120), Evidence.RUN, "torch 2.8.0+cu128, 2.9.1+cu128, 2.10.0+cu128"),
+    ),
+    "12.9": ByRelease(
+        "torch", Row("2.8", "2.9", _sm(70, 75, 80, 86, 90, 100, 120, ptx=120), Evidence.SOURCE, f"torch 2.8.0 {_SCRIPT}")
+    ),
+    "13.0": ByRelease(
+        "torch",
+        Row("2.9", "2.11", _sm(75, 80, 86, 90, 100, 120, ptx=120), Evidence.SOURCE, f"torch 2.9.1 {_SCRIPT}"),
+        Row("2.11", None, _sm(75, 80, 86, 90, 100, 120), Evidence.RUN, "torch 2.11.0+cu130, 2.14.1+cu130"),
+    ),
+}
+# The indices that PyTorch keeps, newest first: name, CUDA major that the driver must run, lowest and highest capability of its newest wheels.
+_CHANNELS = (("cu130", 13, (7, 5), (12, 9)), ("cu128", 12, (7, 5), (12, 9)), ("cu126", 12, (5, 0), (9, 0)), ("cu118", 11, (5, 0), (9, 0)))  # fmt: skip
+INDEX = "https://download.pytorch.org/whl/"
+
+
+def built_for(facts: Facts, packages: Packages) -> tuple[_Archs, bool]:
+    """The architectures of the installed torch, and whether they were read from its files (else: those of the official wheel).
+
+    Raises Undecided.
+    """
+    torch = facts.torch
+    if not isinstance(torch, Unknown) and not isinstance(torch.arch_list, Unknown):
+        return torch.arch_list, True
+    build = _cuda_of(facts, packages)
+    if build not in _WHEELS:
+        raise Undecided(f"for which GPUs a torch with CUDA {build} is built is not known")
+    return _WHEELS[build].value(packages), False
+
+
+def _cuda_of(facts: Facts, packages: Packages) -> str:
+    """CUDA of the build: of the facts, of a version like 2.5.1+cu124, else the one that the plain wheel of that release has."""
+    if not isinstance(facts.torch, Unknown) and isinstance(facts.torch.cuda_build, str):
+        return facts.torch.cuda_build
+    local = re.search(r"\+cu(\d\d)(\d)", packages.version("torch") or "")
+    if local is None:
+        raise Undecided("for which CUDA torch is built is not known")
+    return f"{local.group(1)}.{local.group(2)}"
+
+
+def runs_on(archs: _Archs, capability: tuple[int, int]) -> bool:
+    """Is there a kernel for this GPU? Binaries run on their own major release from their minor on, PTX on everything newer.
+
+    CUDA C++ programming guide, "Compute capability": binaries marked ``a`` run there alone, ``f`` within their family. Seen on an H100 (9.0):
+    sm_80 and sm_100 fail, sm_90 and the PTX of compute_75, 80, 90a run, that of compute_100 fails.
+    """
+    return any(_fits(arch, capability) for arch in archs)
+
+
+def _fits(arch: str, capability: tuple[int, int]) -> bool:
+    found = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", arch)
+    if found is None:
+        return False
+    kind, major, minor, only = found.group(1), int(found.group(2)), int(found.group(3)), found.group(4)
+    if only == "a":
+        return (major, minor) == capability
+    if kind == "sm" or only == "f":
+        return major == capability[0] and minor <= capability[1]
+    return (major, minor) <= capability
+
+
+def channel_for(facts: Facts) -> str | None:
+    """The index whose wheels run with this driver and on these GPUs; None where none does, or too little is known."""
+    driver = facts.driver
+    if driver is None or isinstance(driver, Unknown) or isinstance(driver.cuda, Unknown) or isinstance(facts.gpus, Unknown):
+        return None
+    capabilities = [gpu.capability for gpu in facts.gpus if not isinstance(gpu.capability, Unknown)]
+    major = int(driver.cuda.split(".")[0])
+    fitting = (
+        name
+        for name, wants, low, high in _CHANNELS
+        if wants <= major and capabilities and all(low <= capability <= high for capability in capabilities)
+    )
+    return next(fitting, None)
+
+
+def install_command(facts: Facts) -> str:
+    """How to replace torch by one for this driver and these GPUs."""
+    channel = channel_for(facts)
+    return f"pip install --force-reinstall torch --index-url {INDEX}{channel}" if channel else "pip install --force-reinstall torch"
