@@ -380,3 +380,27 @@ def test_memory_errors_are_three_valued(
 def test_bad_rows_of_memory(monkeypatch: pytest.MonkeyPatch, rows: str, refuse: dict[str, int], found: str | Unknown) -> None:
     """Rows since Ampere, pages before."""
     assert one(monkeypatch, replace(A100, row_remap=rows), **refuse).row_remap == found
+
+
+# ── whose process ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+READ_NAME = nvml_device._name  # before the fixture above puts a stand-in in its place
+
+
+def test_a_process_is_named_by_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This very process, outside a container."""
+    monkeypatch.setattr("qvl_preflight.probes.host.container", lambda: False)
+    with open("/proc/self/comm", encoding="utf-8") as file:
+        assert READ_NAME(os.getpid()) == file.read().strip()
+
+
+def test_a_process_that_is_gone_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor has one that belongs to somebody whose processes are hidden."""
+    monkeypatch.setattr("qvl_preflight.probes.host.container", lambda: False)
+    assert READ_NAME(2**31 - 1) == Unknown("the process cannot be looked at")
+
+
+def test_a_number_of_the_host_names_no_process_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may bear it here."""
+    monkeypatch.setattr("qvl_preflight.probes.host.container", lambda: "docker")
+    assert READ_NAME(os.getpid()) == Unknown("in a container the numbers are the host's")
