@@ -44,7 +44,16 @@ def test_a_name_that_is_meant_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other", "steps"),
-    [("", "", 0), ("ab", "ab", 0), ("ab", "b", 1), ("ab", "abc", 1), ("ab", "cb", 1), ("ab", "ba", 1), ("abc", "", 3), ("kitten", "sitting", 3)],
+    [
+        ("", "", 0),
+        ("ab", "ab", 0),
+        ("ab", "b", 1),
+        ("ab", "abc", 1),
+        ("ab", "cb", 1),
+        ("ab", "ba", 1),
+        ("abc", "", 3),
+        ("kitten", "sitting", 3),
+    ],
 )
 def test_the_distance_of_two_words(one: str, other: str, steps: int) -> None:
     """Either way round; neighbours that changed places are one slip."""

@@ -20,12 +20,22 @@ def elf(constants: bytes, *, name: bytes = b".rodata", code: bytes = b"") -> byt
     names_at = 64 + len(code)
     constants_at = names_at + len(names)
     table_at = constants_at + len(constants)
-    header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, table_at, 0, 64, 0, 0, 64, 3, 1)
+    header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack(
+        "<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, table_at, 0, 64, 0, 0, 64, 3, 1
+    )
 
     def section(name_at: int, offset: int, size: int) -> bytes:
         return struct.pack("<IIQQQQIIQQ", name_at, 1, 0, 0, offset, size, 0, 0, 1, 0)
 
-    return header + code + names + constants + section(0, 0, 0) + section(1, names_at, len(names)) + section(11, constants_at, len(constants))
+    return (
+        header
+        + code
+        + names
+        + constants
+        + section(0, 0, 0)
+        + section(1, names_at, len(names))
+        + section(11, constants_at, len(constants))
+    )
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ from qvl_preflight.facts import Nvidia
 from qvl_preflight.probes import nvidia
 from qvl_preflight.unknown import Unknown
 
-PROPRIETARY = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.06  Thu Jul 11 07:08:51 UTC 2024\nGCC version:  gcc version 12\n"
+PROPRIETARY = (
+    "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.06  Thu Jul 11 07:08:51 UTC 2024\nGCC version:  gcc version 12\n"
+)
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build  (root@)  \n"
 PROC, SYS, PCI = "/proc/driver/nvidia/version", "/sys/module/nvidia/version", "/proc/bus/pci/devices"
 
@@ -46,7 +48,11 @@ def test_the_release_of_the_kernel_module(files: dict[str, str], content: dict[s
 
 def test_device_nodes_are_those_that_cuda_opens(monkeypatch: pytest.MonkeyPatch) -> None:
     """GPUs, control, unified memory, and WSL's one node; the rest of /dev is not looked at."""
-    monkeypatch.setattr(os, "listdir", lambda path: ["nvidiactl", "nvidia10", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-caps", "null", "dxg", "nvme0"])
+    monkeypatch.setattr(
+        os,
+        "listdir",
+        lambda path: ["nvidiactl", "nvidia10", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-caps", "null", "dxg", "nvme0"],
+    )
     assert nvidia.device_nodes() == ("dxg", "nvidia-uvm", "nvidia10", "nvidiactl")
 
 
