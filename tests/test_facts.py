@@ -11,7 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.facts import SCHEMA, Build, Driver, Facts, Gpu, Host, Launch, Packages, Python, Torch, field_names
+from qvl_preflight.facts import (
+    SCHEMA,
+    Build,
+    Driver,
+    Facts,
+    Gpu,
+    Host,
+    Launch,
+    Nvidia,
+    Packages,
+    Process,
+    Python,
+    Slice,
+    Torch,
+    field_names,
+)  # fmt: skip
 from qvl_preflight.unknown import Undecided, Unknown
 
 WHY = Unknown("nobody could tell")
@@ -136,7 +151,14 @@ def test_reasons_are_written_beside_the_nulls() -> None:
     facts = Facts(torch=Torch("12.1", WHY), driver=WHY, gpus=(Gpu(0, mig=WHY),), packages={"peft": WHY})
     written = facts.to_dict()
     assert written["schema"] == SCHEMA
-    assert written["torch"] == {"cuda_build": "12.1", "hip_build": None, "arch_list": None, "current_device": None}
+    assert written["torch"] == {
+        "cuda_build": "12.1",
+        "hip_build": None,
+        "arch_list": None,
+        "current_device": None,
+        "xpu_build": None,
+        "device_count": None,
+    }
     assert written["packages"] == {"peft": None}
     assert written["driver"] is None
     assert written["unknown"] == dict.fromkeys(("torch.hip_build", "driver", "gpus.0.mig", "packages.peft"), "nobody could tell")
@@ -271,7 +293,17 @@ GPU = record(
     total_bytes=SIZE,
     free_bytes=SIZE,
     mig=YES_OR_NO,
+    slices=st.lists(record(Slice, uuid=TEXT, name=TEXT, total_bytes=SIZE, free_bytes=SIZE), max_size=2).map(tuple),
+    bus_id=TEXT,
+    compute_mode=TEXT,
+    processes=st.lists(record(Process, {"pid": COUNT}, name=TEXT, used_bytes=SIZE), max_size=2).map(tuple),
+    ecc_errors=st.integers(1, 9) | st.just(False),
+    row_remap=TEXT,
 )
+NVIDIA = record(
+    Nvidia, kernel_module=TEXT | st.just(False), libcuda=TEXT | st.just(False), nodes=WORDS, locked_nodes=WORDS, nvml_error=st.integers(1, 9) | st.just(False),
+    lost=st.lists(COUNT, max_size=2).map(tuple), cards=COUNT, bound_to=TEXT, secure_boot=YES_OR_NO,
+)  # fmt: skip
 DRIVER = record(Driver, version=TEXT, cuda=TEXT)
 # JSON has one way to say that there is no driver, and that way takes an empty list of GPUs: the two are drawn together.
 DRIVER_AND_GPUS = st.one_of(
@@ -282,15 +314,18 @@ DRIVER_AND_GPUS = st.one_of(
 )
 OTHERS = record(
     dict,
-    python=record(Python, version=TEXT, implementation=TEXT, platform=TEXT),
+    python=record(Python, version=TEXT, implementation=TEXT, platform=TEXT, environment=TEXT),
     packages=mapping(TEXT | st.just(False) | UNKNOWN),
-    torch=record(Torch, cuda_build=TEXT | st.just(False), hip_build=TEXT | st.just(False), arch_list=WORDS, current_device=COUNT),
+    torch=record(Torch, cuda_build=TEXT | st.just(False), hip_build=TEXT | st.just(False), arch_list=WORDS, current_device=COUNT, xpu_build=TEXT | st.just(False), device_count=COUNT),
     env=mapping(TEXT),
     launch=record(
         Launch, launcher=TEXT, world_size=COUNT, rank=COUNT, local_rank=COUNT, local_world_size=COUNT, notebook=YES_OR_NO,
         deepspeed_zero=st.integers(1, 3) | st.just(False), fsdp=YES_OR_NO,
     ),
-    host=record(Host, cpu_count=COUNT, ram_total_bytes=SIZE, ram_available_bytes=SIZE, disk_free_bytes=SIZE, cpu_flags=WORDS),
+    host=record(Host, cpu_count=COUNT, ram_total_bytes=SIZE, ram_available_bytes=SIZE, disk_free_bytes=SIZE, cpu_flags=WORDS, container=TEXT | st.just(False), service=TEXT | st.just(False), other_gpus=WORDS),
+    packages_duplicates=mapping(WORDS),
+    nvidia=NVIDIA,
+    env_misspelt=mapping(TEXT),
     build=record(Build, nvcc=TEXT | st.just(False), cxx=YES_OR_NO, ninja=YES_OR_NO, network=YES_OR_NO, cutlass=YES_OR_NO),
     extensions=mapping(YES_OR_NO | UNKNOWN),
 )  # fmt: skip

@@ -132,13 +132,15 @@ def test_null_is_allowed_for_an_unknown_section(section: str) -> None:
 
 
 def test_null_is_allowed_for_every_unknown_field() -> None:
-    """In each record all fields but a device's index may be null, and the index may not."""
+    """In each record all fields may be null but the numbers by which a device or a process is known."""
     schema = facts_schema()
     records = {name: record for name, record in parts(schema).items() if name != "Facts"}
-    assert set(records) == {"Python", "Torch", "Driver", "Gpu", "Launch", "Host", "Build"}
+    assert set(records) == {"Python", "Torch", "Driver", "Gpu", "Launch", "Host", "Build", "Nvidia", "Process", "Slice"}
     for name, record in records.items():
         for field, described in record["properties"].items():
-            assert bool(misfits(None, described, schema)) is ((name, field) == ("Gpu", "index")), f"{name}.{field}"
+            assert bool(misfits(None, described, schema)) is ((name, field) in (("Gpu", "index"), ("Process", "pid"))), (
+                f"{name}.{field}"
+            )
 
 
 @pytest.mark.parametrize("hardware", HARDWARE)

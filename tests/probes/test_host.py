@@ -258,3 +258,100 @@ def test_files_are_read_whole_and_missing_ones_are_none(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_bytes(b"flags : avx \xff\n")
     assert host._read(str(tmp_path / "cpuinfo")) == "flags : avx \N{REPLACEMENT CHARACTER}\n"
     assert host._read(str(tmp_path / "gone")) is None
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """No variables and no files but those put into this set."""
+    files: set[str] = set()
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(os.path, "exists", lambda path: path in files)
+    monkeypatch.setattr(host, "_read", lambda path: None)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("variables", "files", "kind"),
+    [
+        pytest.param({}, set(), False, id="none"),
+        pytest.param({}, {"/.dockerenv"}, "docker", id="Docker"),
+        pytest.param({}, {"/run/.containerenv"}, "podman", id="Podman"),
+        pytest.param({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, {"/.dockerenv"}, "kubernetes", id="a pod, on Docker"),
+        pytest.param({"APPTAINER_CONTAINER": "/x.sif"}, set(), "apptainer", id="Apptainer"),
+        pytest.param({"SINGULARITY_CONTAINER": "/x.sif"}, {"/.singularity.d"}, "apptainer", id="Singularity, as it was called"),
+    ],
+)
+def test_the_kind_of_a_container(
+    outside: set[str], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], files: set[str], kind: str | bool
+) -> None:
+    """By what its runtime sets and leaves."""
+    monkeypatch.setattr(os, "environ", variables)
+    outside |= files
+    assert host.container() == kind
+
+
+def test_a_container_that_systemd_knows(outside: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is in a file."""
+    monkeypatch.setattr(host, "_read", {"/run/systemd/container": "lxc\n"}.get)
+    assert host.container() == "lxc"
+
+
+@pytest.mark.parametrize(
+    ("variables", "kind"),
+    [({}, False), ({"COLAB_RELEASE_TAG": "release-colab"}, "colab"), ({"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, "kaggle")],
+    ids=["none", "Colab", "Kaggle"],
+)
+def test_a_hosted_notebook(outside: set[str], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], kind: str | bool) -> None:
+    """By the variables that it sets."""
+    monkeypatch.setattr(os, "environ", variables)
+    assert host._service() == kind
+
+
+@pytest.mark.parametrize(
+    ("cards", "files", "found"),
+    [
+        pytest.param([], set(), (), id="none"),
+        pytest.param([("10de", "nvidia")], set(), (), id="NVIDIA's are counted elsewhere"),
+        pytest.param([("1002", "amdgpu")], set(), ("amd",), id="an AMD card"),
+        pytest.param(Unknown("x"), {"/dev/kfd"}, ("amd",), id="AMD's device node in a container"),
+        pytest.param([("19e5", "")], {"/dev/davinci0"}, ("ascend",), id="an Ascend NPU"),
+        pytest.param(Unknown("x"), set(), (), id="a bus that cannot be read, and no node"),
+    ],
+)
+def test_gpus_of_others(
+    outside: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    cards: list[tuple[str, str]] | Unknown,
+    files: set[str],
+    found: tuple[str, ...],
+) -> None:
+    """By the cards on the bus and by the nodes of their drivers."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(host.nvidia, "pci_cards", lambda: cards)
+    outside |= files
+    assert host._other_gpus() == found
+
+
+@pytest.mark.parametrize(("machine", "found"), [("arm64", ("apple",)), ("x86_64", ())])
+def test_gpus_of_a_mac(monkeypatch: pytest.MonkeyPatch, machine: str, found: tuple[str, ...]) -> None:
+    """Apple's own are those that torch can use."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=machine), raising=False)
+    assert host._other_gpus() == found
+
+
+def test_gpus_of_windows_are_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is unknown, not none."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert isinstance(host._other_gpus(), Unknown)
+
+
+def test_the_kind_of_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """conda before venv before the system's own."""
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path))
+    assert host._environment() == "system"
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    assert host._environment() == "venv"
+    (tmp_path / "conda-meta").mkdir()
+    assert host._environment() == "conda"

@@ -162,3 +162,31 @@ def test_an_empty_variable_is_not_an_unset_one(monkeypatch: pytest.MonkeyPatch) 
     """``CUDA_VISIBLE_DEVICES=`` hides every GPU; leaving it unset hides none."""
     env, _ = probed(monkeypatch, {"CUDA_VISIBLE_DEVICES": ""})
     assert env == {"CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        pytest.param("CUDA_VISIBILE_DEVICES", "0,1", "0,1", id="a letter too much"),
+        pytest.param("CUDA_VISIBLE_DEVICE", "1", "1", id="the plural forgotten"),
+        pytest.param("cuda_visible_devices", "0", "0", id="small letters"),
+        pytest.param("CUDA_VISBLE_DEVICES", "/home/jane/secret", "…", id="a value that is no list of numbers stays outside"),
+    ],
+)
+def test_slips_of_known_names_are_kept(monkeypatch: pytest.MonkeyPatch, name: str, value: str, kept: str) -> None:
+    """With their value as far as it is a list of numbers, and apart from the names that somebody reads."""
+    monkeypatch.setattr(os, "environ", {name: value, "HOME": "/home/jane"})
+    found = launch.probe()
+    assert (found["env"], found["env_misspelt"]) == ({}, {name: kept})
+
+
+def test_a_rank_that_a_notebook_started_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """notebook_launcher forks its ranks: they carry the notebook's modules, and the variables that it set for them."""
+    shell = type("ZMQInteractiveShell", (), {})()
+    ipython = ModuleType("IPython")
+    ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]
+    processes = ModuleType("multiprocessing.process")
+    processes.parent_process = lambda: object()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "multiprocessing.process", processes)
+    assert launch.probe()["launch"].notebook is False

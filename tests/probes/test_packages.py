@@ -80,7 +80,7 @@ def test_the_empty_entry_is_the_current_folder(monkeypatch: pytest.MonkeyPatch, 
     install(tmp_path, "peft-0.8.2.dist-info")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [""])
-    assert packages.probe() == {"packages": {"peft": "0.8.2"}}
+    assert packages.probe() == {"packages": {"peft": "0.8.2"}, "packages_duplicates": {}}
 
 
 def test_leftovers_and_strangers_are_not_distributions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -143,7 +143,11 @@ def test_torch_that_is_not_there_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.mark.parametrize(
     ("loaded", "device"),
     [
-        pytest.param({"is_initialized": lambda: True, "current_device": lambda: 1}, 1, id="initialised: its current device"),
+        pytest.param(
+            {"is_initialized": lambda: True, "current_device": lambda: 1, "device_count": lambda: 2},
+            1,
+            id="initialised: its current device",
+        ),
         pytest.param({"is_initialized": lambda: False}, None, id="imported, CUDA not initialised"),
         pytest.param(None, None, id="half imported: without torch.cuda"),
     ],
@@ -159,4 +163,86 @@ def test_the_current_device_of_a_loaded_torch(
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setitem(sys.modules, "torch", torch)
     current = Unknown("this process has not initialised CUDA") if device is None else device
-    assert packages.probe_torch() == {"torch": Torch("12.1", False, current_device=current)}
+    found = packages.probe_torch()["torch"]
+    assert isinstance(found, Torch)
+    assert (found.cuda_build, found.hip_build, found.current_device) == ("12.1", False, current)
+    assert found.device_count == (current if isinstance(current, Unknown) else 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "xpu"),
+    [
+        pytest.param("xpu: Optional[str] = '20250000'\n", "20250000", id="a wheel for Intel GPUs"),
+        pytest.param("xpu: Optional[str] = None\n", False, id="another wheel"),
+        pytest.param("cuda = None\n", NOT_SAID, id="a release that knows none"),
+    ],
+)
+def test_a_torch_for_intel_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, xpu: str | bool | Unknown) -> None:
+    """It is built without CUDA and is no CPU build."""
+    write_torch(tmp_path, text)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert packages.probe_torch()["torch"].xpu_build == xpu
+
+
+def test_architectures_are_asked_of_a_cuda_build_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A torch without CUDA has none, and its library is not opened."""
+    monkeypatch.setattr(packages, "_arch_list", lambda folder: (folder,))
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    write_torch(tmp_path, "cuda = None\n")
+    assert packages.probe_torch()["torch"].arch_list == Unknown("torch is built without CUDA")
+    (tmp_path / "torch" / "version.py").write_text("cuda = '12.1'\n", encoding="utf-8")
+    assert packages.probe_torch()["torch"].arch_list == (str(tmp_path / "torch"),)
+
+
+# ── the same distribution twice ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def duplicates(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> dict[str, tuple[str, ...]]:
+    """What lies twice on this path."""
+    monkeypatch.setattr(sys, "path", [str(folder) for folder in folders])
+    result: dict[str, tuple[str, ...]] = packages.probe()["packages_duplicates"]
+    return result
+
+
+def install_whole(folder: Path, name: str, version: str, *, module: bool = True) -> None:
+    """A distribution with its module."""
+    install(folder, f"{name}-{version}.dist-info")
+    if module:
+        (folder / name).mkdir(exist_ok=True)
+
+
+def test_two_releases_in_two_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The first is the one that is imported, and the user's own folder is named as such."""
+    user, site = tmp_path / "user", tmp_path / "lib" / "site-packages"
+    install_whole(user, "torch", "2.1.2")
+    install_whole(site, "torch", "2.4.1")
+    monkeypatch.setattr(sys.modules["site"], "USER_SITE", str(user))
+    assert duplicates(monkeypatch, user, site) == {"torch": ("2.1.2 (user site)", "2.4.1 (site-packages)")}
+
+
+def test_two_releases_in_one_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What an upgrade leaves that broke off."""
+    place = tmp_path / "site-packages"
+    install_whole(place, "torch", "2.1.2")
+    install_whole(place, "torch", "2.4.1")
+    found = duplicates(monkeypatch, place)
+    assert sorted(found["torch"]) == ["2.1.2 (site-packages)", "2.4.1 (site-packages)"]
+
+
+def test_a_folder_of_another_name_is_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would tell who the user is."""
+    install_whole(tmp_path / "jane", "peft", "0.8.2")
+    install_whole(tmp_path / "site-packages", "peft", "0.9.0")
+    found = duplicates(monkeypatch, tmp_path / "jane", tmp_path / "site-packages")
+    assert found == {"peft": ("0.8.2 (elsewhere on sys.path)", "0.9.0 (site-packages)")}
+
+
+def test_what_is_no_duplicate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One release twice, one folder twice, and the metadata of an editable install, whose module lies elsewhere."""
+    one, two, link = tmp_path / "one", tmp_path / "two", tmp_path / "link"
+    install_whole(one, "peft", "0.8.2")
+    install_whole(two, "peft", "0.8.2")
+    install_whole(one, "torch", "2.1.2")
+    install_whole(two, "torch", "2.4.1", module=False)
+    link.symlink_to(one)
+    assert duplicates(monkeypatch, one, link, two) == {}

@@ -61,7 +61,9 @@ def _constants(file: BinaryIO) -> tuple[int, int] | None:
     size, count, names_at = unpack_from("<HHH", header, 0x3A)
     file.seek(table)
     sections = file.read(size * count)
-    entries = [unpack_from("<IIQQQQ", sections, index * size) for index in range(count) if size >= 40]
+    if size < 40 or len(sections) < size * count:  # a file that was cut off
+        return None
+    entries = [unpack_from("<IIQQQQ", sections, index * size) for index in range(count)]
     if names_at >= len(entries):
         return None
     file.seek(entries[names_at][4])

@@ -158,7 +158,10 @@ def _skipped(console: Console, report: Report) -> None:
 
 
 def _few(names: list[str]) -> str:
-    return ", ".join(names) if len(names) <= 4 else f"{names[0]} and {len(names) - 1} others"
+    """Questions in words all, codes up to four."""
+    codes = [name for name in names if name.startswith("QVL")]
+    shown = codes if len(codes) <= 4 else [f"{codes[0]} and {len(codes) - 1} others"]
+    return ", ".join([*shown, *(name for name in names if name not in codes)])
 
 
 def _grid(console: Console, rows: Iterable[tuple[str, str | Text]]) -> None:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import rule
+from qvl_preflight.rules.cuda.causes import ask
 from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
     from qvl_preflight.facts import Facts
+    from qvl_preflight.plan import LoadPlan
 
 # What decides a load: two releases of anything else are somebody else's business.
 _DECIDE = (
@@ -20,7 +22,9 @@ _DECIDE = (
 
 
 @rule("QVL602", Severity.WARNING, topic="dep-skew-import", environment=True)
-def package_installed_twice(facts: Facts, packages_duplicates: Mapping[str, tuple[str, ...]]) -> Iterator[Finding]:
+def package_installed_twice(
+    facts: Facts, packages_duplicates: Mapping[str, tuple[str, ...]], plan: LoadPlan | None
+) -> Iterator[Finding]:
     """
     Two releases of one package are installed, and one hides the other.
 
@@ -41,9 +45,8 @@ def package_installed_twice(facts: Facts, packages_duplicates: Mapping[str, tupl
     ## Fix safety
     Shown, not applied: which of the two is wanted is for you to say.
     """
-    if isinstance(packages_duplicates, Unknown):
-        return
-    found = {name: packages_duplicates[name] for name in _DECIDE if name in packages_duplicates}
+    duplicates = ask(packages_duplicates, plan) or {}
+    found = {name: duplicates[name] for name in _DECIDE if name in duplicates}
     places = {name: [copy.partition(" (")[2].rstrip(")") for copy in copies] for name, copies in found.items()}
     for name, copies in found.items():
         if len(set(places[name])) < len(places[name]):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import rule
-from qvl_preflight.rules.cuda.causes import judged
+from qvl_preflight.rules.cuda.causes import ask, judged
 from qvl_preflight.rules.cuda.ways_out import in_container, restart_or_host
-from qvl_preflight.unknown import Unknown, need
+from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
@@ -107,8 +107,15 @@ def _revive(facts: Facts) -> Fix:
 
 def _used(devices: Devices, plan: LoadPlan | None) -> list[tuple[int, Gpu]]:
     """The visible GPUs that this is about: those on which the plan puts weights, else all."""
-    numbered = list(enumerate(need(devices).visible))
-    return numbered if plan is None else [(ordinal, gpu) for ordinal, gpu in numbered if f"cuda:{ordinal}" in need(plan.devices)]
+    known = ask(devices, plan)
+    numbered = list(enumerate(known.visible)) if known else []
+    if plan is None:
+        return numbered
+    return (
+        []
+        if isinstance(plan.devices, Unknown)
+        else [(ordinal, gpu) for ordinal, gpu in numbered if f"cuda:{ordinal}" in plan.devices]
+    )
 
 
 @rule(
@@ -139,14 +146,14 @@ def exclusive_gpu(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     Shown, not applied: whoever runs the machine chose the mode.
     """
     for ordinal, gpu in _used(devices, plan):
-        mode = need(gpu.compute_mode)
+        mode = ask(gpu.compute_mode, plan) or ""
         remedy = Fix.display(
             "Use another GPU, wait for the other process, or set the mode to default (as root)",
             f"sudo nvidia-smi -i {gpu.index} -c DEFAULT",
         )
         if mode == "prohibited":
             yield Finding(f"cuda:{ordinal} is in the compute mode prohibited: no process may use it", "import", fix=remedy)
-        elif mode.startswith("exclusive") and need(gpu.processes):
+        elif mode.startswith("exclusive") and ask(gpu.processes, plan) not in (None, ()):
             yield Finding(f"cuda:{ordinal} is in the compute mode {mode}, and {_whose(gpu)} has it already", "import", fix=remedy)
 
 
@@ -172,18 +179,24 @@ def gpu_held_by_others(devices: Devices, plan: LoadPlan | None) -> Iterator[Find
     Shown, not applied: the other process may be somebody's work.
     """
     for ordinal, gpu in _used(devices, plan):
-        free, total = need(gpu.free_bytes), need(gpu.total_bytes)
+        free, total = ask(gpu.free_bytes, plan), ask(gpu.total_bytes, plan)
+        if free is None or total is None:
+            continue
         held = f"{_whose(gpu)} {'holds' if _count(gpu) == 1 else 'hold'} {(total - free) / 2**30:.1f} of {total / 2**30:.1f} GiB on cuda:{ordinal}"
         remedy = Fix.display("End that process if it is yours, or use another GPU", "nvidia-smi", *_ends(gpu))
         if plan is None:
             if _count(gpu) and free < total // 2:
                 yield Finding(held, "import", fix=remedy, severity=Severity.NOTE)
-            continue
-        if need(plan.quantization) is not None and not need(plan.quantization).pre_quantized:  # type: ignore[union-attr]
-            continue  # quantised while it loads: smaller than the plan's bytes
-        weights = need(plan.memory).get(f"cuda:{ordinal}", 0)
-        if free < weights <= total:
-            yield Finding(f"{held}: the {weights / 2**30:.1f} GiB of weights do not fit beside that", fix=remedy)
+        elif free < _weights(plan, f"cuda:{ordinal}") <= total:
+            message = f"{held}: the {_weights(plan, f'cuda:{ordinal}') / 2**30:.1f} GiB of weights do not fit beside that"
+            yield Finding(message, fix=remedy)
+
+
+def _weights(plan: LoadPlan, device: str) -> int:
+    """Bytes of weights that the plan puts there; 0 where it is not known, or where they are quantised while they are loaded."""
+    if isinstance(plan.memory, Unknown) or isinstance(plan.quantization, Unknown):
+        return 0
+    return 0 if plan.quantization is not None and not plan.quantization.pre_quantized else plan.memory.get(device, 0)
 
 
 def _count(gpu: Gpu) -> int:
@@ -227,7 +240,7 @@ def gpu_memory_errors(facts: Facts, devices: Devices, plan: LoadPlan | None) -> 
     Shown, not applied: the GPU must be reset, or replaced.
     """
     for ordinal, gpu in _used(devices, plan):
-        errors, rows = need(gpu.ecc_errors), need(gpu.row_remap)
+        errors, rows = ask(gpu.ecc_errors, plan), ask(gpu.row_remap, plan) or "none"
         trouble = [f"{errors} uncorrected memory error{'s' * (errors != 1)}"] if errors else []
         trouble += {"pending": ["bad rows that only a reset replaces"], "failed": ["bad rows that cannot be replaced"]}.get(
             rows, []

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from qvl_preflight.devices import is_rank
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import rule
-from qvl_preflight.rules.cuda.causes import judged
+from qvl_preflight.rules.cuda.causes import ask, judged
 from qvl_preflight.rules.cuda.ways_out import give_gpu
 from qvl_preflight.spelling import meant
-from qvl_preflight.unknown import Unknown, need
+from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @rule("QVL204", Severity.WARNING, topic="visible-devices-env", environment=True)
-def unread_variable(facts: Facts, env: Mapping[str, str]) -> Iterator[Finding]:
+def unread_variable(facts: Facts, env: Mapping[str, str], plan: LoadPlan | None) -> Iterator[Finding]:
     """
     An environment variable is set that nothing reads.
 
@@ -42,11 +42,12 @@ def unread_variable(facts: Facts, env: Mapping[str, str]) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: environment variables are yours.
     """
-    for name, value in {} if isinstance(facts.env_misspelt, Unknown) else facts.env_misspelt.items():
+    known_env = ask(env, plan) or {}
+    for name, value in (ask(facts.env_misspelt, plan) or {}).items():
         known = meant(name)
         if known:
             message = f"{name} is set, and nothing reads it: {known} was probably meant"
-            severity = Severity.NOTE if known in need(env) else None
+            severity = Severity.NOTE if known in known_env else None
             yield Finding(
                 message,
                 "import",
@@ -54,8 +55,8 @@ def unread_variable(facts: Facts, env: Mapping[str, str]) -> Iterator[Finding]:
                 severity=severity,
             )
     outside = not isinstance(facts.host, Unknown) and facts.host.container is False
-    value = need(env).get("NVIDIA_VISIBLE_DEVICES", "")
-    if outside and value[:1].isdigit() and "CUDA_VISIBLE_DEVICES" not in need(env):
+    value = known_env.get("NVIDIA_VISIBLE_DEVICES", "")
+    if outside and value[:1].isdigit() and "CUDA_VISIBLE_DEVICES" not in known_env:
         message = f'NVIDIA_VISIBLE_DEVICES="{value}" is read by container runtimes only, and this is no container'
         yield Finding(
             message, "import", fix=Fix.display("Set CUDA_VISIBLE_DEVICES instead", f"export CUDA_VISIBLE_DEVICES={value}")
@@ -63,7 +64,7 @@ def unread_variable(facts: Facts, env: Mapping[str, str]) -> Iterator[Finding]:
 
 
 @rule("QVL206", Severity.WARNING, topic="visible-devices-env", environment=True)
-def visible_devices_set_late(facts: Facts, devices: Devices) -> Iterator[Finding]:
+def visible_devices_set_late(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     CUDA_VISIBLE_DEVICES was changed after CUDA had started in this process.
 
@@ -84,8 +85,8 @@ def visible_devices_set_late(facts: Facts, devices: Devices) -> Iterator[Finding
     Shown, not applied: the process must be started anew.
     """
     found = facts.torch.device_count if not isinstance(facts.torch, Unknown) else None
-    known = need(devices)
-    if isinstance(found, int) and known.setting is not None and found != len(known.visible):
+    known = ask(devices, plan) if isinstance(found, int) else None
+    if isinstance(found, int) and known and known.setting is not None and found != len(known.visible):
         message = (
             f"this process found {found} GPU{'s' * (found != 1)} when CUDA started; "
             f'CUDA_VISIBLE_DEVICES="{known.setting}" came later and changes nothing'
@@ -98,7 +99,7 @@ def visible_devices_set_late(facts: Facts, devices: Devices) -> Iterator[Finding
 
 
 @rule("QVL207", Severity.WARNING, topic="visible-devices", environment=True)
-def rank_without_gpu(launch: Launch, devices: Devices) -> Iterator[Finding]:
+def rank_without_gpu(launch: Launch, devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     There are more ranks on this host than GPUs.
 
@@ -120,7 +121,9 @@ def rank_without_gpu(launch: Launch, devices: Devices) -> Iterator[Finding]:
     """
     if not is_rank(launch) or launch.launcher == "slurm":  # Slurm gives each task its own GPU, which then is the only one
         return
-    local_rank, known = need(launch.local_rank), need(devices)
+    local_rank, known = ask(launch.local_rank, plan), ask(devices, plan)
+    if local_rank is None or known is None:
+        return
     count = len(known.visible)
     if 0 < count <= local_rank and (count > 1 or known.setting is None):
         message = f"LOCAL_RANK is {local_rank}, and this process sees {count} GPU{'s' * (count != 1)}: the rank has none of its own"
@@ -141,7 +144,7 @@ _RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
     ),
     environment=True,
 )
-def stale_rank_variables(launch: Launch, env: Mapping[str, str]) -> Iterator[Finding]:
+def stale_rank_variables(launch: Launch, env: Mapping[str, str], plan: LoadPlan | None) -> Iterator[Finding]:
     """
     Variables of a launcher are set, and no launcher started this process.
 
@@ -162,12 +165,15 @@ def stale_rank_variables(launch: Launch, env: Mapping[str, str]) -> Iterator[Fin
     ## Fix safety
     Shown, not applied: environment variables are yours.
     """
-    known = need(env)
+    known = ask(env, plan) or {}
     left = {name: known[name] for name in _RANKS if name in known}
     if "TORCHELASTIC_RUN_ID" in known or not left or left.get("LOCAL_RANK") == "-1":
         return
-    in_notebook = need(launch.notebook) and (left.get("WORLD_SIZE", "1") != "1" or "LOCAL_RANK" in left)
-    alone = launch.launcher == "python" and "LOCAL_RANK" in left and ("RANK" not in left or "WORLD_SIZE" not in left)
+    launch_ = ask(launch, plan)
+    if launch_ is None:
+        return
+    in_notebook = ask(launch_.notebook, plan) and (left.get("WORLD_SIZE", "1") != "1" or "LOCAL_RANK" in left)
+    alone = launch_.launcher == "python" and "LOCAL_RANK" in left and ("RANK" not in left or "WORLD_SIZE" not in left)
     if in_notebook or alone:
         shown = " ".join(f"{name}={value}" for name, value in left.items())
         where = "in this notebook" if in_notebook else "for a process that no launcher started"

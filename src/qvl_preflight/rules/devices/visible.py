@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.devices import kind_of, named
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
-from qvl_preflight.rules.cuda.causes import judged, reason
+from qvl_preflight.rules.cuda.causes import ask, judged, reason
 from qvl_preflight.unknown import Unknown, need
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def hidden_gpus(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterat
     Shown, not applied: environment variables are yours.
     """
     if plan is not None:
-        yield from as_planned(plan, "QVL201", _unhide(facts, need(devices)))
+        yield from as_planned(plan, "QVL201", lambda _: _unhide(facts, need(devices)))
         return
     if reason(facts, devices, "hidden"):
         severity = Severity.NOTE if devices.setting in _ON_PURPOSE else Severity.WARNING
@@ -105,7 +105,7 @@ def repeated_device(facts: Facts, devices: Devices, plan: LoadPlan | None) -> It
     Shown, not applied: environment variables are yours.
     """
     if plan is not None:
-        yield from as_planned(plan, "QVL202", _unhide(facts, need(devices)))
+        yield from as_planned(plan, "QVL202", lambda _: _unhide(facts, need(devices)))
     elif reason(facts, devices, "repeated"):
         yield Finding(
             f'CUDA_VISIBLE_DEVICES="{devices.setting}" names a device twice: CUDA refuses the whole list',
@@ -136,8 +136,8 @@ def list_that_ends_early(devices: Devices, plan: LoadPlan | None) -> Iterator[Fi
     ## Fix safety
     Shown, not applied: environment variables are yours.
     """
-    known = need(devices)
-    if known.setting is None or not known.visible:
+    known = ask(devices, plan)
+    if known is None or known.setting is None or not known.visible:
         return
     meant = [entry for entry in known.unread[1:] if (gpu := named(entry, known.physical)) and gpu not in known.visible]
     parts = re.split(r"[\s;:|-]+", known.setting.strip())
@@ -186,12 +186,13 @@ def uncertain_gpu_order(devices: Devices, plan: LoadPlan | None) -> Iterator[Fin
     ## Fix safety
     Shown, not applied: environment variables are yours.
     """
-    known = need(devices)
-    if known.order_known or known.broken:
+    known = ask(devices, plan)
+    if known is None or known.order_known or known.broken:
         return
     numbered = known.setting is not None and kind_of(known.setting) == "number"
     if plan is not None:
-        numbered = any(name.startswith("cuda:") and name != "cuda:0" for name in need(plan.devices))
+        devices_ = () if isinstance(plan.devices, Unknown) else plan.devices
+        numbered = any(name.startswith("cuda:") and name != "cuda:0" for name in devices_)
     if numbered:
         models = " and ".join(sorted({str(gpu.name) for gpu in known.physical}))
         message = f"{models}: CUDA puts the fastest first, nvidia-smi goes by the PCI bus, so their numbers can differ"
@@ -224,7 +225,7 @@ def bad_device_order(facts: Facts, devices: Devices, plan: LoadPlan | None) -> I
 
 
 @rule("QVL212", Severity.WARNING, topic="visible-devices-env", environment=True)
-def several_mig_instances(devices: Devices) -> Iterator[Finding]:
+def several_mig_instances(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """
     CUDA_VISIBLE_DEVICES names several MIG instances, and a process sees one.
 
@@ -244,7 +245,8 @@ def several_mig_instances(devices: Devices) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: environment variables are yours.
     """
-    entries = (need(devices).setting or "").split(",")
+    known = ask(devices, plan)
+    entries = ((known and known.setting) or "").split(",")
     if len(entries) > 1 and all(kind_of(entry) == "MIG" for entry in entries):
         fix = Fix.display("Give each process an instance of its own", f"CUDA_VISIBLE_DEVICES={entries[0]} python …")
         yield Finding(
