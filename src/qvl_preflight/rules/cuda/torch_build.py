@@ -88,7 +88,7 @@ def gptq_needs_cuda(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
 
 @rule(
     "QVL114",
-    Severity.ERROR,
+    Severity.WARNING,
     topic="arch-no-kernel",
     symptoms=(
         r"no kernel image is available for execution on the device",
