@@ -394,3 +394,18 @@ def test_a_null_package_in_json_is_undecided() -> None:
     """Null is unknown for packages too, however complete the list is."""
     with pytest.raises(Undecided):
         Packages(Facts.from_dict({"packages": {"torch": None}, "packages_complete": True})).version("torch")
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "reached"),
+    [
+        ("torch", (2, 1), True),
+        ("torch", (2, 1, 2), True),
+        ("torch", (2, 1, 3), False),
+        ("torch", (3,), False),
+        ("peft", (0, 1), False),
+    ],
+)
+def test_a_release_that_is_reached(name: str, release: tuple[int, ...], reached: bool) -> None:
+    """A release reaches itself and all before it; what is not installed reaches none."""
+    assert COMPLETE.at_least(name, *release) is reached

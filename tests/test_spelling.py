@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qvl_preflight.spelling import distance, meant
+from qvl_preflight.spelling import _KNOWN, _may_be_near, distance, meant
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,14 @@ def test_a_name_that_is_meant_as_it_is(name: str) -> None:
 def test_the_distance_of_two_words(one: str, other: str, steps: int) -> None:
     """Either way round; neighbours that changed places are one slip."""
     assert distance(one, other) == distance(other, one) == steps
+
+
+@given(
+    st.sampled_from(_KNOWN), st.lists(st.tuples(st.integers(0, 19), st.integers(0, 1), st.text("ABC_XYZ", max_size=2)), max_size=2)
+)
+def test_nothing_near_is_left_out_unasked(known: str, slips: list[tuple[int, int, str]]) -> None:
+    """The quick look that comes before the distance lets every slip pass that the distance would take."""
+    written = known
+    for place, gone, put in slips:
+        written = written[:place] + put + written[place + gone :]
+    assert distance(written, known) > 2 or _may_be_near(written, known)

@@ -226,6 +226,10 @@ class Packages:
             raise Undecided(f"{name} has the version {version!r}, which is not a version number")
         return release
 
+    def at_least(self, name: str, *release: int) -> bool:
+        """Is it installed, in this release or a later one? Raises Undecided."""
+        return (self.release(name) or (0,)) >= release
+
     def has(self, name: str) -> bool:
         """Is it installed? Raises Undecided."""
         return self.version(name) is not None

@@ -98,7 +98,7 @@ class Remedies:
     def _other_kernel(self, title: str, train: bool) -> Fix | None:
         if backend_package(self._situation) == "gptqmodel":
             return self._set_quantization(title, "backend", "auto_trainable" if train else "auto")
-        if (self._situation.packages.release("optimum") or (0,)) < (1, 14):
+        if not self._situation.packages.at_least("optimum", 1, 14):
             return None
         if self.release < (4, 35):
             return self._set_quantization(title, "disable_exllama", True)

@@ -83,16 +83,20 @@ class Request:
         return self.kwargs.get("device_map")
 
     @property
+    def named_devices(self) -> list[str | None]:
+        """The devices that the device_map names, one for each of its entries; None for what is not a device."""
+        given = self.device_map
+        return [device_name(value) for value in (given.values() if isinstance(given, Mapping) else [given])]
+
+    @property
     def asks_for_cpu(self) -> bool:
         """Does the person say, in so many words, that the whole model belongs on the CPU?
 
         By the device_map, by a max_memory that leaves nothing else, or by telling the Trainer to use the CPU.
         """
         given, limits = self.device_map, self.kwargs.get("max_memory")
-        if device_name(given) == "cpu" or self.trains_on_cpu:
+        if set(self.named_devices) == {"cpu"} or self.trains_on_cpu:
             return True
-        if isinstance(given, Mapping):
-            return bool(given) and {device_name(device) for device in given.values()} == {"cpu"}
         return isinstance(given, str) and isinstance(limits, Mapping) and bool(limits) and set(limits) <= {"cpu", "disk"}
 
     @property

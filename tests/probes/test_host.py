@@ -22,7 +22,7 @@ CGROUP_1, CGROUP_1_USED = "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/f
 
 def probed(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> Host:
     """The host as these files describe it."""
-    monkeypatch.setattr(host, "_read", files.get)
+    monkeypatch.setattr(host, "read_text", files.get)
     found: Host = host.probe()["host"]
     return found
 
@@ -256,8 +256,8 @@ def test_cutlass_is_looked_for_in_gptqmodels_cache(
 def test_files_are_read_whole_and_missing_ones_are_none(tmp_path: Path) -> None:
     """Bytes that are no UTF-8 do not break the probe."""
     (tmp_path / "cpuinfo").write_bytes(b"flags : avx \xff\n")
-    assert host._read(str(tmp_path / "cpuinfo")) == "flags : avx \N{REPLACEMENT CHARACTER}\n"
-    assert host._read(str(tmp_path / "gone")) is None
+    assert host.read_text(str(tmp_path / "cpuinfo")) == "flags : avx \N{REPLACEMENT CHARACTER}\n"
+    assert host.read_text(str(tmp_path / "gone")) is None
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     files: set[str] = set()
     monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(os.path, "exists", lambda path: path in files)
-    monkeypatch.setattr(host, "_read", lambda path: None)
+    monkeypatch.setattr(host, "read_text", lambda path: None)
     return files
 
 
@@ -292,7 +292,7 @@ def test_the_kind_of_a_container(
 
 def test_a_container_that_systemd_knows(outside: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its name is in a file."""
-    monkeypatch.setattr(host, "_read", {"/run/systemd/container": "lxc\n"}.get)
+    monkeypatch.setattr(host, "read_text", {"/run/systemd/container": "lxc\n"}.get)
     assert host.container() == "lxc"
 
 

@@ -26,7 +26,7 @@ PROC, SYS, PCI = "/proc/driver/nvidia/version", "/sys/module/nvidia/version", "/
 def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The only files there are."""
     content: dict[str, str] = {}
-    monkeypatch.setattr(nvidia, "_read", content.get)
+    monkeypatch.setattr(nvidia, "read_text", content.get)
     return content
 
 
@@ -213,5 +213,5 @@ def test_other_systems_are_not_asked(monkeypatch: pytest.MonkeyPatch, platform: 
 def test_files_are_read_whole_and_missing_ones_are_none(tmp_path: Path) -> None:
     """A missing file is no error."""
     (tmp_path / "version").write_text("x\ny\n", encoding="utf-8")
-    assert nvidia._read(str(tmp_path / "version")) == "x\ny\n"
-    assert nvidia._read(str(tmp_path / "gone")) is None
+    assert nvidia.read_text(str(tmp_path / "version")) == "x\ny\n"
+    assert nvidia.read_text(str(tmp_path / "gone")) is None

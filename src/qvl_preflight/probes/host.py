@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from qvl_preflight.facts import Build, Host, Python
 from qvl_preflight.probes import nvidia
+from qvl_preflight.probes.files import read_text
 from qvl_preflight.unknown import Unknown
 
 _CPU_FLAGS = (
@@ -79,7 +80,7 @@ def container() -> str | Literal[False]:
     """The kind of container that this process runs in."""
     named = next((kind for name, kind in _CONTAINER_VARIABLES.items() if name in os.environ), None)
     named = named or next((kind for path, kind in _CONTAINER_FILES.items() if os.path.exists(path)), None)
-    return named or (_read("/run/systemd/container") or "").strip() or False
+    return named or (read_text("/run/systemd/container") or "").strip() or False
 
 
 def _service() -> str | Literal[False]:
@@ -101,7 +102,7 @@ def _other_gpus() -> tuple[str, ...] | Unknown:
 
 def _ram() -> tuple[int | Unknown, int | Unknown]:
     """Total and available bytes, bounded by the cgroup."""
-    text = _read("/proc/meminfo")
+    text = read_text("/proc/meminfo")
     if text is None:
         return (Unknown("/proc/meminfo is not there"),) * 2
     size = {name: int(kib) * 1024 for name, kib in re.findall(r"^(MemTotal|MemAvailable):\s+(\d+)", text, re.MULTILINE)}
@@ -112,7 +113,7 @@ def _ram() -> tuple[int | Unknown, int | Unknown]:
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
     ):
-        limit, used = _read(limit_file), _read(used_file)
+        limit, used = read_text(limit_file), read_text(used_file)
         if limit and limit.strip().isdigit() and int(limit) < total:
             total = int(limit)
             available = max(0, min(available, total - int(used or 0)))
@@ -120,7 +121,7 @@ def _ram() -> tuple[int | Unknown, int | Unknown]:
 
 
 def _cpu_flags() -> tuple[str, ...] | Unknown:
-    text = _read("/proc/cpuinfo")
+    text = read_text("/proc/cpuinfo")
     match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", text or "", re.MULTILINE)
     if match is None:
         return Unknown("/proc/cpuinfo names no flags")
@@ -168,11 +169,3 @@ def which(program: str) -> str | None:
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
     return None
-
-
-def _read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return None

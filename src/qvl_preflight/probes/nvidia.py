@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Literal
 
 from qvl_preflight.facts import Nvidia
+from qvl_preflight.probes.files import read_text
 from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ def survey(nvml_error: int | Literal[False] | Unknown, lost: tuple[int, ...] | U
 
 def kernel_module() -> str | Literal[False] | Unknown:
     """The release of the loaded kernel module."""
-    text = _read("/proc/driver/nvidia/version")
+    text = read_text("/proc/driver/nvidia/version")
     if text is not None:
         found = re.search(r"Kernel Module(?: for \S+)?\s+(\d+(?:\.\d+)+)", text)
         return found.group(1) if found else Unknown("/proc/driver/nvidia/version names no release")
-    return (_read("/sys/module/nvidia/version") or "").strip() or False
+    return (read_text("/sys/module/nvidia/version") or "").strip() or False
 
 
 def device_nodes() -> tuple[str, ...] | Unknown:
@@ -98,7 +99,7 @@ def _search_path() -> Iterator[str]:
 
 def pci_cards() -> list[tuple[str, str]] | Unknown:
     """Vendor and kernel driver of every display controller and accelerator on the PCI bus."""
-    text = _read("/proc/bus/pci/devices")
+    text = read_text("/proc/bus/pci/devices")
     if text is None:
         return Unknown("/proc/bus/pci/devices is not there")
     out = []
@@ -113,7 +114,7 @@ def pci_cards() -> list[tuple[str, str]] | Unknown:
 def _kind(address: str) -> str:
     """The class of the device at a bus and function number of /proc/bus/pci/devices ("0108": bus 1, slot 1, function 0)."""
     bus, function = int(address[:2], 16), int(address[2:4], 16)
-    return _read(f"/sys/bus/pci/devices/0000:{bus:02x}:{function >> 3:02x}.{function & 7}/class") or _DISPLAY
+    return read_text(f"/sys/bus/pci/devices/0000:{bus:02x}:{function >> 3:02x}.{function & 7}/class") or _DISPLAY
 
 
 def secure_boot() -> bool | Unknown:
@@ -123,11 +124,3 @@ def secure_boot() -> bool | Unknown:
             return file.read()[4:5] == b"\x01"
     except OSError:
         return Unknown("the firmware does not say")
-
-
-def _read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return None

@@ -12,6 +12,7 @@ import sys
 from typing import Any, Literal
 
 from qvl_preflight.facts import Torch
+from qvl_preflight.probes.files import read_text
 from qvl_preflight.unknown import Unknown
 
 
@@ -76,11 +77,7 @@ def _distributions(folder: str) -> list[tuple[str, str]]:
 
 
 def _read_metadata(path: str) -> tuple[str, str] | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            head = file.read().partition("\n\n")[0]
-    except OSError:
-        return None
+    head = (read_text(path) or "").partition("\n\n")[0]
     found = dict(re.findall(r"^(Name|Version): *(\S+)", head, re.MULTILINE))
     return (normalised(found["Name"]), found["Version"]) if len(found) == 2 else None
 

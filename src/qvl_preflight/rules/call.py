@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 from qvl_preflight.checkpoint import Checkpoint
 from qvl_preflight.missing import MISSING
-from qvl_preflight.plan import LoadPlan, WillRaise
+from qvl_preflight.plan import LoadPlan
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import ConfigObject, Dtype, Request
 from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.stack.transformers import DTYPE_SLIPS
 from qvl_preflight.unknown import need
 
-_DTYPE_WORDS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "half": "float16", "float": "float32"}
+_DTYPE_WORDS = {**DTYPE_SLIPS, "half": "float16", "float": "float32"}
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -87,13 +88,8 @@ def invalid_dtype(plan: LoadPlan, request: Request, remedies: Remedies) -> Itera
     key = "dtype" if remedies.release >= (4, 56) and request.kwargs.get("dtype") is not None else "torch_dtype"
     word = str(request.kwargs.get(key))
     meant = _DTYPE_WORDS.get(word, word)
-
-    def remedy(raised: WillRaise) -> Fix | None:
-        if meant not in _DTYPES:
-            return None
-        return remedies.edit(f"Pass torch.{meant}", Applicability.SAFE, **{key: Dtype(meant)})
-
-    yield from as_planned(plan, "QVL902", remedy)
+    fix = remedies.edit(f"Pass torch.{meant}", Applicability.SAFE, **{key: Dtype(meant)}) if meant in _DTYPES else None
+    yield from as_planned(plan, "QVL902", fix)
 
 
 @rule(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from qvl_preflight.devices import Devices, is_rank
 from qvl_preflight.facts import Launch
@@ -10,7 +10,7 @@ from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan, Situation
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
-from qvl_preflight.request import Request, device_name
+from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.trainer import data_parallel
 from qvl_preflight.unknown import need
@@ -69,8 +69,7 @@ def another_ranks_gpu(request: Request, launch: Launch, devices: Devices, remedi
     """
     if not request.trains or not is_rank(launch):
         return
-    given = request.device_map
-    named = {device_name(value) for value in given.values()} if isinstance(given, Mapping) else {device_name(given)}
+    named = set(request.named_devices)
     fix = remedies.on_gpu()
     if fix is None or len(need(devices).visible) < 2 or len(named) != 1:
         return
@@ -81,7 +80,7 @@ def another_ranks_gpu(request: Request, launch: Launch, devices: Devices, remedi
 
 
 @rule("QVL703", Severity.WARNING, topic="dataparallel-split")
-def data_parallel_over_gptq(request: Request, plan: LoadPlan, situation: Situation, remedies: Remedies) -> Iterator[Finding]:
+def data_parallel_over_gptq(plan: LoadPlan, situation: Situation, remedies: Remedies) -> Iterator[Finding]:
     """
     Trainer would wrap a GPTQ model in DataParallel.
 

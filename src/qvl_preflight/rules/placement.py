@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qvl_preflight.devices import Devices
-from qvl_preflight.plan import LoadPlan, WillRaise
+from qvl_preflight.plan import LoadPlan
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Unknown, need
 
 
@@ -46,7 +47,7 @@ def invalid_device_map(plan: LoadPlan, request: Request, remedies: Remedies) -> 
     yield from as_planned(plan, "QVL401", _meant(request, remedies))
 
 
-_STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential", "cpu")
+_WORDS = (*STRATEGIES, "cpu")
 _GPU_WORDS = ("gpu", "gpu:0", "cuda", "cuda:0", "nvidia", "device")
 
 
@@ -55,7 +56,7 @@ def _meant(request: Request, remedies: Remedies) -> Fix | None:
     if isinstance(given, int):
         return remedies.edit("Place the model on the CPU, as -1 is meant", Applicability.SAFE, device_map="cpu")
     word = str(given).strip().lower()
-    if word in _STRATEGIES and word != given:
+    if word in _WORDS and word != given:
         return remedies.edit(f'Spell it "{word}"', Applicability.SAFE, device_map=word)
     if given in ("balanced", "balanced_low_0", "sequential"):
         return remedies.edit('Use "auto", which spreads alike', Applicability.SAFE, device_map="auto")
@@ -138,15 +139,9 @@ def invalid_max_memory(plan: LoadPlan, request: Request, remedies: Remedies) -> 
     """
     limits = request.kwargs.get("max_memory")
 
-    def remedy(raised: WillRaise) -> Fix | None:
-        respelt = {_key(key): _size(value) for key, value in limits.items()} if isinstance(limits, dict) else limits
-        return (
-            remedies.edit("Spell max_memory as accelerate reads it", Applicability.SAFE, max_memory=respelt)
-            if respelt != limits
-            else None
-        )
-
-    yield from as_planned(plan, "QVL403", remedy)
+    respelt = {_key(key): _size(value) for key, value in limits.items()} if isinstance(limits, dict) else limits
+    fix = remedies.edit("Spell max_memory as accelerate reads it", Applicability.SAFE, max_memory=respelt)
+    yield from as_planned(plan, "QVL403", fix if respelt != limits else None)
 
 
 def _key(key: object) -> object:

@@ -39,7 +39,7 @@ def asked_for(situation: Situation) -> str | None:
     if (
         asked is None
         and situation.request.kwargs.get("use_flash_attention_2")
-        and (situation.packages.release("transformers") or (0,)) < (4, 53)
+        and not situation.packages.at_least("transformers", 4, 53)
     ):
         return "flash_attention_2"
     return asked if isinstance(asked, str) else None
@@ -62,7 +62,7 @@ def attention(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 
 def _from_hub(situation: Situation, asked: str) -> Iterator[WillRaise]:
-    if (situation.packages.release("transformers") or (0,)) >= (5,) and not situation.packages.has("kernels"):
+    if situation.packages.at_least("transformers", 5) and not situation.packages.has("kernels"):
         text = "`kernels` is either not installed or uses an incompatible version."
         why = f'"{asked}" is fetched by the package kernels, which is not installed'
         yield WillRaise("QVL904", Stage.MODEL, "ImportError", text, "attention", why, evidence=Evidence.RECORDED)
@@ -72,7 +72,7 @@ def _flash(situation: Situation, asked: str) -> Iterator[WillRaise]:
     package = _PACKAGES.get(asked)
     if package is None or situation.packages.has(package):
         return
-    if (situation.packages.release("transformers") or (0,)) >= (4, 57) and situation.packages.has("kernels"):
+    if situation.packages.at_least("transformers", 4, 57) and situation.packages.has("kernels"):
         return  # falls back to the hub's kernel
     row = _NO_FLASH.row(situation.packages)
     text = row.value.replace("FlashAttention2", "FlashAttention3") if asked.endswith("3") else row.value

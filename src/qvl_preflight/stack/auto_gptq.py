@@ -66,7 +66,7 @@ def choose(situation: Situation, flags: Flags) -> Chosen:
 
 def pick(situation: Situation, flags: Flags, v1: bool, v2: bool) -> Chosen:
     """auto-gptq's own choice (dynamically_import_QuantLinear) where exllama v1 and v2 are or are not switched on."""
-    has_v2 = (situation.packages.release("auto-gptq") or (0,)) >= (0, 5)
+    has_v2 = situation.packages.at_least("auto-gptq", 0, 5)
     for wanted, module, kernel in ((v2 and has_v2, "exllamav2_kernels", EXLLAMA_V2), (v1, "exllama_kernels", EXLLAMA)):
         if not wanted or flags.bits != 4:
             continue

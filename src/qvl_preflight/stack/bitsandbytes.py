@@ -95,7 +95,7 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if quantization is None or quantization.pre_quantized:
         return
     both = quantization.config.get("load_in_4bit") and quantization.config.get("load_in_8bit")
-    if both and (situation.packages.release("transformers") or (0,)) >= (4, 38):
+    if both and situation.packages.at_least("transformers", 4, 38):
         text = "load_in_4bit and load_in_8bit are both True, but only one can be used at the same time"
         yield WillRaise(
             "QVL333", Stage.CONFIG, "ValueError", text, "bits", "4 and 8 bits are asked for at once", evidence=Evidence.RUN
@@ -105,7 +105,7 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         quantization.config.get("load_in_4bit")
         and isinstance(kind, str)
         and kind not in ("fp4", "nf4")
-        and (situation.packages.release("transformers") or (0,)) >= (5,)
+        and situation.packages.at_least("transformers", 5)
     ):
         text, why = (
             "We encountered some issues during automatic conversion of the weights.",
@@ -138,7 +138,7 @@ def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if situation.request.trains:
         draft.trainable = True
     found = need(draft.device_map)
-    if (situation.packages.release("transformers") or (0,)) < (5,):
+    if not situation.packages.at_least("transformers", 5):
         # Modules that stay unquantised may go anywhere (4.57.1 quantizer_bnb_4bit.py:120).
         kept = {"lm_head", *(quantization.config.get("llm_int8_skip_modules") or ())}
         found = {name: device for name, device in found.items() if name not in kept}
@@ -172,11 +172,7 @@ def trainer_step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         or not situation.request.trains
     ):
         return
-    if (
-        need(draft.devices) == ("cpu",)
-        and need(situation.devices).visible
-        and (situation.packages.release("transformers") or (0,)) >= (5,)
-    ):
+    if need(draft.devices) == ("cpu",) and need(situation.devices).visible and situation.packages.at_least("transformers", 5):
         yield WillRaise(
             "QVL804",
             Stage.STEP,

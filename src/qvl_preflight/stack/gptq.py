@@ -51,7 +51,7 @@ def backend_name(situation: Situation, config: Mapping[str, object]) -> str:
     given = config.get("backend")
     if isinstance(given, str):
         return given.lower()
-    old = (situation.packages.release("transformers") or (0,)) < (5,)
+    old = not situation.packages.at_least("transformers", 5)
     return "auto_trainable" if old and config.get("use_exllama") is False else "auto"
 
 
@@ -75,7 +75,7 @@ def kernel(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             evidence=Evidence.RUN,
         )
         return
-    if device_name(situation.request.device_map) == "meta" and (situation.packages.release("gptqmodel") or (0,)) >= (7,):
+    if device_name(situation.request.device_map) == "meta" and situation.packages.at_least("gptqmodel", 7):
         text = "Unsupported selector device family `meta`"
         yield WillRaise(
             "QVL406", Stage.KERNEL, "ValueError", text, "meta", 'device_map="meta" loads no weights at all', evidence=Evidence.RUN
@@ -112,7 +112,7 @@ def kernel(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def _device_refused(situation: Situation) -> str | None:
     """gptqmodel before 5 reads every value of a device_map as a device of its own (utils/importer.py)."""
-    if (situation.packages.release("gptqmodel") or (0,)) >= (5,):
+    if situation.packages.at_least("gptqmodel", 5):
         return None
     given = situation.request.device_map
     for value in given.values() if isinstance(given, Mapping) else [given]:
@@ -128,13 +128,13 @@ def selector_device(situation: Situation) -> str:
         return "cpu"  # GptqHfQuantizer.update_device_map
     if given in STRATEGIES:
         return _accelerator_of_build(situation)
-    names = [device_name(value) for value in given.values()] if isinstance(given, Mapping) else [device_name(given)]
-    return "cuda" if any(name is not None and name.startswith("cuda") for name in names) else "cpu"
+    named = situation.request.named_devices
+    return "cuda" if any(name is not None and name.startswith("cuda") for name in named) else "cpu"
 
 
 def _accelerator_of_build(situation: Situation) -> str:
     """For "auto" the build of torch decides, not the hardware: current_accelerator() is asked without a check (recorded)."""
-    if (situation.packages.release("gptqmodel") or (0,)) < (5,):
+    if not situation.packages.at_least("gptqmodel", 5):
         return "cuda"
     torch = situation.facts.torch
     build = torch.cuda_build if not isinstance(torch, Unknown) else torch

@@ -81,11 +81,11 @@ def _gptqmodel_too_old(situation: Situation) -> bool:
 
 def _optimum_needs_newer_gptqmodel(situation: Situation) -> bool:
     gptqmodel_release = situation.packages.release("gptqmodel")
-    return (situation.packages.release("optimum") or (0,)) >= (2, 3) and gptqmodel_release is not None and gptqmodel_release < (7,)
+    return situation.packages.at_least("optimum", 2, 3) and gptqmodel_release is not None and gptqmodel_release < (7,)
 
 
 def _optimum_23_alone(situation: Situation) -> bool:
-    return (situation.packages.release("optimum") or (0,)) >= (2, 3) and not situation.packages.has("gptqmodel")
+    return situation.packages.at_least("optimum", 2, 3) and not situation.packages.has("gptqmodel")
 
 
 _GPU = "GPU is required to quantize or run quantize model."
@@ -219,4 +219,4 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 
 def _reads_both_flags(situation: Situation) -> bool:
-    return (4, 35) <= (situation.packages.release("transformers") or (0,)) < (4, 51)
+    return situation.packages.at_least("transformers", 4, 35) and not situation.packages.at_least("transformers", 4, 51)

@@ -6,12 +6,10 @@ Source: gptqmodel 7.7.0 nn_modules/qlinear/*.py (the SUPPORTS_ blocks), utils/im
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from qvl_preflight.plan import Kernel
-from qvl_preflight.request import device_name
 from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -154,17 +152,12 @@ def choose(situation: Situation, backend: str, device: str, layer: Layer) -> Spe
             return _requested(situation, spec, device, layer)
     if backend in _OTHER_BACKENDS.value(situation.packages):
         raise Unsupported(f"Unsupported backend: `BACKEND.{backend.upper()}` for `METHOD.GPTQ`")
-    if (backend in _UNCHARTED and (situation.packages.release("gptqmodel") or (0,)) < (7,)) or backend in (
+    if (backend in _UNCHARTED and not situation.packages.at_least("gptqmodel", 7)) or backend in (
         "gptq_w4afp8",
         "gptq_w4a_nvfp4",
     ):
         raise Undecided(f"the kernel {backend} of this gptqmodel is not in the tables")
     raise Unsupported(f"'{backend}' is not a valid BACKEND")
-
-
-def runs_on_cpu(situation: Situation, backend: str) -> bool:
-    """Can the kernel of that name hold weights on the CPU? True for names that are no kernel's."""
-    return all("cpu" in spec.devices for spec in KERNELS.value(situation.packages) if backend in spec.backends)
 
 
 def _first_that_fits(situation: Situation, specs: tuple[Spec, ...], device: str, layer: Layer, trainable: bool) -> Spec:
@@ -240,11 +233,10 @@ def _capable(situation: Situation, spec: Spec, device: str) -> bool:
 
 def targets(situation: Situation) -> tuple[Gpu, ...]:
     """The GPUs for which a kernel is chosen: those that the device_map names, all visible ones for a strategy. Raises Undecided."""
-    visible, given = need(situation.devices).visible, situation.request.device_map
-    named = [device_name(value) for value in given.values()] if isinstance(given, Mapping) else [device_name(given)]
+    visible = need(situation.devices).visible
     ordinals = {
         int(name.partition(":")[2] or 0)
-        for name in named
+        for name in situation.request.named_devices
         if name is not None and name.startswith("cuda") and (name.partition(":")[2] or "0").isdecimal()
     }
     chosen = tuple(gpu for ordinal, gpu in enumerate(visible) if ordinal in ordinals)

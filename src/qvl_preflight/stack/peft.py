@@ -51,7 +51,7 @@ def _expected(situation: Situation, quantization: Quantization, flags: auto_gptq
         return None
     if release < (0, 6):  # knows no exllama v2: auto-gptq's default keeps it on
         return auto_gptq.pick(situation, flags, not config.get("disable_exllama"), True)
-    knows_use_exllama = (situation.packages.release("transformers") or (0,)) >= (4, 35)
+    knows_use_exllama = situation.packages.at_least("transformers", 4, 35)
     version = 1
     if knows_use_exllama and isinstance(given := config.get("exllama_config"), Mapping):
         version = given.get("version", 1)

@@ -163,7 +163,7 @@ def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iter
     if not left_out:
         return
     why = f"the device_map leaves out {len(left_out)} tensors, {left_out[0]} among them"
-    if (situation.packages.release("transformers") or (0,)) < (5,):
+    if not situation.packages.at_least("transformers", 5):
         yield WillRaise(
             "QVL404",
             Stage.MATERIALISE,
@@ -236,7 +236,7 @@ def _without_cuda(situation: Situation) -> tuple[str, str]:
     """A torch without CUDA words it by how the device was named."""
     given: Any = situation.request.device_map
     by_number = isinstance(given, int) or (isinstance(given, Mapping) and any(isinstance(value, int) for value in given.values()))
-    if by_number and (situation.packages.release("torch") or (0,)) >= (2,):
+    if by_number and situation.packages.at_least("torch", 2):
         return cuda.NO_ACCELERATOR.value(situation.packages)
     return "AssertionError", "Torch not compiled with CUDA enabled"
 

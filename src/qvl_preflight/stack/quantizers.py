@@ -78,9 +78,14 @@ _TWICE: ByRelease[str | None] = ByRelease(
 )  # fmt: skip
 
 
+def _bit_flags(situation: Situation) -> list[str]:
+    """Which of load_in_4bit and load_in_8bit the call switches on."""
+    return [name for name in ("load_in_4bit", "load_in_8bit") if situation.request.kwargs.get(name)]
+
+
 def twice(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: load_in_4bit or load_in_8bit beside a quantization_config."""
-    flags = [name for name in ("load_in_4bit", "load_in_8bit") if situation.request.kwargs.get(name)]
+    flags = _bit_flags(situation)
     if not flags or situation.request.kwargs.get("quantization_config") is None:
         return
     row = _TWICE.row(situation.packages)
@@ -101,7 +106,7 @@ def merge(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if isinstance(situation.request.kwargs.get("config"), LiveObject):
         raise Undecided("the call passes a configuration of its own, which is known by its class alone")
     passed, method = situation.request.kwargs.get("quantization_config"), _stored_method(situation)
-    flags = [name for name in ("load_in_4bit", "load_in_8bit") if situation.request.kwargs.get(name)]
+    flags = _bit_flags(situation)
     if method is None:
         draft.quantization = _on_the_fly(situation, passed, flags)
         return
@@ -159,7 +164,7 @@ def _on_the_fly(situation: Situation, passed: Any, flags: list[str]) -> Quantiza
 
 def _takes_flags(situation: Situation) -> bool:
     """load_in_4bit and load_in_8bit are arguments of from_pretrained up to 4.57; transformers 5 hands them to the model."""
-    return (situation.packages.release("transformers") or (0,)) < (5,)
+    return not situation.packages.at_least("transformers", 5)
 
 
 def _with_loading_attributes(

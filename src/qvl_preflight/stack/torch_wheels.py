@@ -50,7 +50,8 @@ _WHEELS: dict[str, ByRelease[_Archs]] = {
 }
 # The indices that PyTorch keeps, newest first: name, CUDA major that the driver must run, lowest and highest capability of its newest wheels.
 _CHANNELS = (("cu130", 13, (7, 5), (12, 9)), ("cu128", 12, (7, 5), (12, 9)), ("cu126", 12, (5, 0), (9, 0)), ("cu118", 11, (5, 0), (9, 0)))  # fmt: skip
-INDEX = "https://download.pytorch.org/whl/"
+_INDEX = "https://download.pytorch.org/whl/"
+_INSTALL = "pip install --force-reinstall torch"
 
 
 def built_for(facts: Facts, packages: Packages) -> tuple[_Archs, bool]:
@@ -116,4 +117,9 @@ def channel_for(facts: Facts) -> str | None:
 def install_command(facts: Facts) -> str:
     """How to replace torch by one for this driver and these GPUs."""
     channel = channel_for(facts)
-    return f"pip install --force-reinstall torch --index-url {INDEX}{channel}" if channel else "pip install --force-reinstall torch"
+    return install_from(channel) if channel else _INSTALL
+
+
+def install_from(channel: str) -> str:
+    """How to replace torch by the one of an index: cu130, rocm6.4."""
+    return f"{_INSTALL} --index-url {_INDEX}{channel}"

@@ -33,7 +33,7 @@ def adapters_wanted(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         or quantization.method not in ("gptq", "bitsandbytes", "awq")
     ):
         return
-    if (situation.packages.release("transformers") or (0,)) >= (4, 34):
+    if situation.packages.at_least("transformers", 4, 34):
         yield WillRaise(
             "QVL805",
             Stage.TRAINER,
@@ -110,6 +110,6 @@ def data_parallel(situation: Situation, plan: LoadPlan) -> bool:
         return False
     given = request.device_map
     bare = given == "cuda" or (isinstance(given, Mapping) and set(given.values()) == {"cuda"})
-    if bare and (situation.packages.release("transformers") or (0,)) < (5,):
+    if bare and not situation.packages.at_least("transformers", 5):
         return False
     return set(need(plan.device_map).values()) <= {"cpu", "cuda:0"}

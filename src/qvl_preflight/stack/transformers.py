@@ -99,10 +99,7 @@ def arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def launch_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """ARGUMENTS: DeepSpeed ZeRO-3 and accelerate, which a device_map needs."""
-    low_cpu = situation.request.kwargs.get("low_cpu_mem_usage") is True and (situation.packages.release("transformers") or (0,)) < (
-        4,
-        51,
-    )
+    low_cpu = situation.request.kwargs.get("low_cpu_mem_usage") is True and not situation.packages.at_least("transformers", 4, 51)
     if zero3(situation) and (situation.request.device_map is not None or low_cpu):
         row = _ZERO3.row(situation.packages)
         yield WillRaise(
@@ -148,10 +145,11 @@ def is_device(name: str) -> bool:
 
 # ── dtype ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Names that are attributes of torch and dtypes; other spellings ("bf16", "fp16") are none.
+# Names that are attributes of torch and dtypes.
 DTYPE_NAMES = {
     "float16": "float16", "half": "float16", "bfloat16": "bfloat16", "float32": "float32", "float": "float32", "float64": "float64", "double": "float64",
 }  # fmt: skip
+DTYPE_SLIPS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}  # names of none, and what is meant by them
 _BAD_DTYPE: ByRelease[tuple[str, str]] = ByRelease(
     "transformers",
     Row("4.32", "4.42", ("ValueError", '`torch_dtype` can be either `torch.dtype` or `"auto"`, but received {}'), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3554"),
@@ -166,7 +164,7 @@ RENAMES_TORCH_DTYPE = (4, 56)  # dtype= from here on; torch_dtype= still taken
 def asked_dtype(situation: Situation) -> Any:
     """The dtype that is passed, under the name that this release reads; None where it is not."""
     kwargs = situation.request.kwargs
-    if (situation.packages.release("transformers") or (0,)) >= RENAMES_TORCH_DTYPE and kwargs.get("dtype") is not None:
+    if situation.packages.at_least("transformers", *RENAMES_TORCH_DTYPE) and kwargs.get("dtype") is not None:
         return kwargs["dtype"]
     return kwargs.get("torch_dtype")
 
@@ -251,7 +249,7 @@ def _bare_cuda(situation: Situation, value: Any) -> int:
     env, torch = situation.facts.env, situation.facts.torch
     whole = value is situation.request.device_map and isinstance(value, str) and not isinstance(value, TorchDevice)
     local = "" if isinstance(env, Unknown) else env.get("LOCAL_RANK", "")
-    if whole and (situation.packages.release("transformers") or (0,)) >= (5,) and local.isdecimal():
+    if whole and situation.packages.at_least("transformers", 5) and local.isdecimal():
         return int(local)
     current = torch.current_device if not isinstance(torch, Unknown) else torch
     return current if isinstance(current, int) else 0

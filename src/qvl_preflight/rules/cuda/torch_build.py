@@ -10,14 +10,13 @@ from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.rules.cuda.causes import reason
 from qvl_preflight.stack.cuda import refusal_of, without_kernels
-from qvl_preflight.stack.torch_wheels import INDEX, built_for, channel_for, install_command, runs_on
+from qvl_preflight.stack.torch_wheels import built_for, channel_for, install_command, install_from, runs_on
 from qvl_preflight.unknown import Unknown, need
 
 if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
     from qvl_preflight.facts import Facts
     from qvl_preflight.plan import LoadPlan
-    from qvl_preflight.remedies import Remedies
 
 
 @rule(
@@ -55,7 +54,7 @@ def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None) ->
 
 
 @rule("QVL104", Severity.ERROR, topic="gptq-on-cpu", symptoms=(r"GPU is required to quantize or run quantize model",))
-def gptq_needs_cuda(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+def gptq_needs_cuda(plan: LoadPlan) -> Iterator[Finding]:
     """
     This release refuses a GPTQ checkpoint where CUDA is not available.
 
@@ -119,9 +118,7 @@ def gpu_without_kernels(facts: Facts, devices: Devices, plan: LoadPlan | None) -
     """
     channel = channel_for(facts)
     if channel:
-        remedy = Fix.display(
-            "Install a torch that is built for this GPU", f"pip install --force-reinstall torch --index-url {INDEX}{channel}"
-        )
+        remedy = Fix.display("Install a torch that is built for this GPU", install_from(channel))
     else:
         remedy = Fix.display(
             "Install a torch that is built for this GPU, or use another GPU",
@@ -160,9 +157,7 @@ def torch_for_other_gpus(facts: Facts, devices: Devices, plan: LoadPlan | None) 
     ## Fix safety
     Shown, not applied: a package must be replaced.
     """
-    remedy = Fix.display(
-        "Install a torch that is built for ROCm", f"pip install --force-reinstall torch --index-url {INDEX}rocm6.4"
-    )
+    remedy = Fix.display("Install a torch that is built for ROCm", install_from("rocm6.4"))
     if plan is not None:
         yield from as_planned(plan, "QVL115", remedy)
         return

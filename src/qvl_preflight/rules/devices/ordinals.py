@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.stack.accelerate import STRATEGIES
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import LoadPlan
@@ -39,7 +40,7 @@ def missing_ordinal(plan: LoadPlan, request: Request, remedies: Remedies) -> Ite
     def remedy(_: object) -> Fix | None:
         return (
             remedies.without("max_memory", "Drop max_memory: it names a GPU that is not there")
-            if request.kwargs.get("max_memory") and request.device_map in ("auto", "balanced", "balanced_low_0", "sequential")
+            if request.kwargs.get("max_memory") and request.device_map in STRATEGIES
             else remedies.on_gpu()
         )
 

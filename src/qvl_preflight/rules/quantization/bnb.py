@@ -9,8 +9,7 @@ from qvl_preflight.plan import LoadPlan, WillRaise
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Dtype, Request
 from qvl_preflight.rule import as_planned, rule
-
-_WORDS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+from qvl_preflight.stack.transformers import DTYPE_SLIPS
 
 
 @rule(
@@ -104,7 +103,7 @@ def invalid_bnb_settings(plan: LoadPlan, request: Request) -> Iterator[Finding]:
         path = f"quantization_config.{raised.cause}"
         if raised.cause == "bnb_4bit_quant_type":
             return Fix('Say "nf4", which QLoRA uses', Applicability.REQUIRED, (Edit(path, request.get(path), "nf4"),))
-        meant = _WORDS.get(str(request.get(path)))
+        meant = DTYPE_SLIPS.get(str(request.get(path)))
         return Fix(f"Pass torch.{meant}", Applicability.SAFE, (Edit(path, request.get(path), Dtype(meant)),)) if meant else None
 
     yield from as_planned(plan, "QVL333", remedy)

@@ -90,7 +90,7 @@ def invalid_gptq_settings(plan: LoadPlan, request: Request, checkpoint: Checkpoi
 
 
 @rule("QVL308", Severity.NOTE, topic="gptq-exllama-flags")
-def ignored_kernel_flags(plan: LoadPlan, request: Request, packages: Packages) -> Iterator[Finding]:
+def ignored_kernel_flags(request: Request, packages: Packages) -> Iterator[Finding]:
     """
     A switch of GPTQConfig is ignored without a word by this release.
 
