@@ -22,12 +22,6 @@ def _rules_must_not_break() -> Iterator[None]:
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every named checkpoint."""
     root = tmp_path_factory.mktemp("checkpoints")
-    for name in (
-        "Qwen/Qwen2-7B-Instruct",
-        "Qwen/Qwen2-7B-Instruct-GPTQ-Int4",
-        "Qwen/Qwen-VL-Chat",
-        "Qwen/Qwen-VL-Chat-Int4",
-        "broken/missing-shard",
-    ):
+    for name in testing.CHECKPOINTS:
         testing.checkpoint(name, root)
     return root

@@ -17,7 +17,7 @@ HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "packaging", "im
 LAYERS = (
     "_version", "strict", "exceptions", "missing", "unknown", "spelling", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "plan",
     "report", "live", "stack.*", "planner", "remedies", "rule", "rules", "rules.*", "judge", "environment", "engine", "probes.*", "probes",
-    "render.*", "render", "schemas", "cli_values", "api", "testing_hardware", "testing", "cli", "__init__", "__main__",
+    "render.*", "render", "schemas", "cli_values", "api", "testing.*", "testing", "cli", "__init__", "__main__",
 )  # fmt: skip
 WITHIN_STACK = (
     "torch_wheels", "nvidia_driver", "cuda", "kernel_images", "accelerate", "transformers", "attention", "placement", "quantizers", "auto_gptq", "gptqmodel", "gptq_environment", "gptq", "bitsandbytes", "awq",

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.report import Finding, Fix, Severity
+from qvl_preflight.unknown import Undecided, Unknown
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import LoadPlan, WillRaise
 
 Judge = Callable[..., Iterator[Finding]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -142,3 +144,13 @@ def as_planned(plan: LoadPlan, code: str, remedy: Fix | Callable[[WillRaise], Fi
         depends = f" (if {raised.condition})" if raised.condition else ""
         severity = None if raised.certain else Severity.WARNING
         yield Finding(raised.why + depends, raised.stage.reported, raised, remedy(raised) if callable(remedy) else remedy, severity)
+
+
+def ask(value: T | Unknown, plan: LoadPlan | None) -> T | None:
+    """The value of something rare that can be amiss. Unknown: of a machine alone that is a check that was skipped (raises Undecided);
+    a call does not hang on it, and is judged by what is known (None)."""
+    if not isinstance(value, Unknown):
+        return value
+    if plan is None:
+        raise Undecided(value.reason)
+    return None

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from qvl_preflight.report import Finding, Fix, Severity
-from qvl_preflight.rule import rule
-from qvl_preflight.rules.cuda.causes import ask
+from qvl_preflight.rule import ask, rule
 from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:

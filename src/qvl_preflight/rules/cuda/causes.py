@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned
 from qvl_preflight.stack.cuda import only_nvidia, refusal_of
-from qvl_preflight.unknown import Undecided, Unknown
 
 if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
     from qvl_preflight.facts import Facts
     from qvl_preflight.plan import LoadPlan
     from qvl_preflight.stack.nvidia_driver import Refusal
-
-
-T = TypeVar("T")
-
-
-def ask(value: T | Unknown, plan: LoadPlan | None) -> T | None:
-    """The value of something rare that can be amiss. Unknown: of a machine alone that is a check that was skipped (raises Undecided);
-    a call does not hang on it, and is judged by what is known (None)."""
-    if not isinstance(value, Unknown):
-        return value
-    if plan is None:
-        raise Undecided(value.reason)
-    return None
 
 
 def reason(facts: Facts, devices: Devices, cause: str) -> Refusal | None:

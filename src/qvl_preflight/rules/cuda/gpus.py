@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.report import Finding, Fix, Severity
-from qvl_preflight.rule import rule
-from qvl_preflight.rules.cuda.causes import ask, judged
-from qvl_preflight.rules.cuda.ways_out import in_container, restart_or_host
+from qvl_preflight.rule import ask, rule
+from qvl_preflight.rules.cuda.causes import judged
+from qvl_preflight.rules.cuda.ways_out import WITH_COMPUTE, in_container, restart_or_host
 from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ def silent_driver(facts: Facts) -> Iterator[Finding]:
 
 def _whole_driver(facts: Facts) -> Fix:
     if in_container(facts):
-        command = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility …"
-        return Fix.display("Add utility to the driver's capabilities", command)
+        return Fix.display("Add utility to the driver's capabilities", WITH_COMPUTE)
     return Fix.display("Install the driver's libraries whole", "nvidia-smi")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import rule
 from qvl_preflight.rules.cuda.causes import judged
-from qvl_preflight.rules.cuda.ways_out import give_gpu, in_container
+from qvl_preflight.rules.cuda.ways_out import WITH_COMPUTE, give_gpu, in_container
 
 if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
@@ -66,7 +66,7 @@ def driver_library_missing(facts: Facts, devices: Devices, plan: LoadPlan | None
     """
     if in_container(facts):
         title = "Start the container with the driver's compute libraries"
-        remedy = Fix.display(title, "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility …")
+        remedy = Fix.display(title, WITH_COMPUTE)
     else:
         remedy = Fix.display(
             "Install the driver's compute libraries, of the driver's release", "ldconfig -p | grep libcuda.so.1", "sudo ldconfig"

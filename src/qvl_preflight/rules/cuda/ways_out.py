@@ -27,6 +27,9 @@ _WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "linux": ("Install NVIDIA's driver, if this machine has an NVIDIA GPU", ("lspci | grep -i nvidia", "nvidia-smi")),
 }
 
+# The image leaves the driver's compute libraries out (NVIDIA Container Toolkit, "Driver Capabilities").
+WITH_COMPUTE = "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility …"
+
 
 def place(facts: Facts) -> str:
     """Where this process runs, as far as that decides what a person can do: the innermost place that has a way of its own."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.devices import is_rank
 from qvl_preflight.report import Finding, Fix, Severity
-from qvl_preflight.rule import rule
-from qvl_preflight.rules.cuda.causes import ask, judged
+from qvl_preflight.rule import ask, rule
+from qvl_preflight.rules.cuda.causes import judged
 from qvl_preflight.rules.cuda.ways_out import give_gpu
 from qvl_preflight.spelling import meant
 from qvl_preflight.unknown import Unknown

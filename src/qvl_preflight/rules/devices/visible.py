@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.devices import kind_of, named
 from qvl_preflight.report import Finding, Fix, Severity
-from qvl_preflight.rule import as_planned, rule
-from qvl_preflight.rules.cuda.causes import ask, judged, reason
+from qvl_preflight.rule import as_planned, ask, rule
+from qvl_preflight.rules.cuda.causes import judged, reason
 from qvl_preflight.unknown import Unknown, need
 
 if TYPE_CHECKING:

@@ -1,0 +1,110 @@
+"""Checkpoints by name, true to the real ones but for their number of layers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qvl_preflight.exceptions import InputError
+from qvl_preflight.testing.files import Tensors, gptq_linear, write_checkpoint
+
+
+def checkpoint(name: str, root: str | os.PathLike[str], *, layers: int = 2) -> str:
+    """A named checkpoint under ``root``, one of `CHECKPOINTS`. Returns its folder. Raises InputError."""
+    if name not in CHECKPOINTS:
+        raise InputError(f"no checkpoint is called {name!r}; there are {', '.join(CHECKPOINTS)}")
+    folder = os.path.join(os.fspath(root), name)
+    CHECKPOINTS[name](folder, layers)
+    return folder
+
+
+_QWEN2: dict[str, Any] = {
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28,
+    "num_key_value_heads": 4, "vocab_size": 152064, "torch_dtype": "bfloat16", "tie_word_embeddings": False,
+}  # fmt: skip
+QWEN_VL: dict[str, Any] = {
+    "architectures": ["QWenLMHeadModel"], "model_type": "qwen", "hidden_size": 4096, "intermediate_size": 22016, "num_attention_heads": 32,
+    "vocab_size": 151936, "torch_dtype": "float16", "tie_word_embeddings": False,
+    "auto_map": {"AutoConfig": "configuration_qwen.QWenConfig", "AutoModelForCausalLM": "modeling_qwen.QWenLMHeadModel"},
+}  # fmt: skip
+
+
+def _qwen2(layers: int, *, quantized: bool) -> Tensors:
+    hidden, inner, kv, vocab, dtype = 3584, 18944, 512, 152064, "F16" if quantized else "BF16"
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {"model.embed_tokens.weight": (dtype, (vocab, hidden))}
+    for layer in range(layers):
+        prefix = f"model.layers.{layer}."
+        for name, out, inp in (
+            ("self_attn.q_proj", hidden, hidden), ("self_attn.k_proj", kv, hidden), ("self_attn.v_proj", kv, hidden), ("self_attn.o_proj", hidden, hidden),
+            ("mlp.gate_proj", inner, hidden), ("mlp.up_proj", inner, hidden), ("mlp.down_proj", hidden, inner),
+        ):  # fmt: skip
+            tensors |= gptq_linear(prefix + name, out, inp) if quantized else {f"{prefix}{name}.weight": (dtype, (out, inp))}
+        tensors |= {f"{prefix}{norm}.weight": (dtype, (hidden,)) for norm in ("input_layernorm", "post_attention_layernorm")}
+    return tensors | {"model.norm.weight": (dtype, (hidden,)), "lm_head.weight": (dtype, (vocab, hidden))}
+
+
+def _qwen_text(layers: int) -> Tensors:
+    hidden, inner, vocab = 4096, 11008, 151936
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {"transformer.wte.weight": ("F16", (vocab, hidden))}
+    for layer in range(layers):
+        tensors |= qwen_block(f"transformer.h.{layer}.", hidden, inner)
+    return tensors | {"transformer.ln_f.weight": ("F16", (hidden,)), "lm_head.weight": ("F16", (vocab, hidden))}
+
+
+def qwen_block(prefix: str, hidden: int, inner: int) -> Tensors:
+    """One block of Qwen's text tower in GPTQ form."""
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name, out, inp in (
+        ("attn.c_attn", 3 * hidden, hidden),
+        ("attn.c_proj", hidden, hidden),
+        ("mlp.w1", inner, hidden),
+        ("mlp.w2", inner, hidden),
+        ("mlp.c_proj", hidden, inner),
+    ):
+        tensors |= gptq_linear(prefix + name, out, inp, bias=True)
+    return tensors | {f"{prefix}{norm}.weight": ("F16", (hidden,)) for norm in ("ln_1", "ln_2")}
+
+
+_QUANTIZED = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+
+
+def _qwen2_7b(folder: str, layers: int) -> None:
+    write_checkpoint(folder, _QWEN2 | {"num_hidden_layers": layers}, [_qwen2(layers, quantized=False)])
+
+
+def _missing_shard(folder: str, layers: int) -> None:
+    """Its index names a second shard that is not there."""
+    _qwen2_7b(folder, layers)
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    os.rename(os.path.join(folder, "model.safetensors"), os.path.join(folder, first))
+    names = dict.fromkeys(_qwen2(layers, quantized=False), first)
+    with open(os.path.join(folder, "model.safetensors.index.json"), "w", encoding="utf-8") as file:
+        json.dump({"weight_map": {**names, "lm_head.bias": second}}, file)
+
+
+def _qwen2_gptq(folder: str, layers: int) -> None:
+    config = _QWEN2 | {"num_hidden_layers": layers, "torch_dtype": "float16", "quantization_config": _QUANTIZED}
+    write_checkpoint(folder, config, [_qwen2(layers, quantized=True)])
+
+
+def _qwen_vl(folder: str, layers: int) -> None:
+    """Its embeddings alone."""
+    config = QWEN_VL | {"num_hidden_layers": layers, "visual": {"layers": 48, "width": 1664, "image_size": 448}}
+    write_checkpoint(folder, config, [{"transformer.wte.weight": ("F16", (151936, 4096))}])
+
+
+def _qwen_vl_int4(folder: str, layers: int) -> None:
+    """Its text tower."""
+    write_checkpoint(folder, QWEN_VL | {"num_hidden_layers": layers, "quantization_config": _QUANTIZED}, [_qwen_text(layers)])
+
+
+# Writes a checkpoint into a folder, with that many layers.
+CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
+    "Qwen/Qwen2-7B-Instruct": _qwen2_7b,
+    "Qwen/Qwen2-7B-Instruct-GPTQ-Int4": _qwen2_gptq,
+    "Qwen/Qwen-VL-Chat": _qwen_vl,
+    "Qwen/Qwen-VL-Chat-Int4": _qwen_vl_int4,
+    "broken/missing-shard": _missing_shard,
+}

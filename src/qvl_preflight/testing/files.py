@@ -1,0 +1,60 @@
+"""Checkpoints with true headers and empty bodies: their full size on paper, next to nothing on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "I32": 4, "I8": 1, "U8": 1}
+Tensors = Mapping[str, tuple[str, tuple[int, ...]]]  # name → safetensors dtype, shape
+
+
+def write_safetensors(path: str, tensors: Tensors) -> int:
+    """A safetensors file with a true header and a sparse body: its full size on paper, next to nothing on disk. Returns its data's bytes."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, (dtype, shape) in tensors.items():
+        size = _WIDTHS[dtype] * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    blob = json.dumps(header).encode()
+    blob += b" " * (-len(blob) % 8)
+    with open(path, "wb") as file:
+        file.write(len(blob).to_bytes(8, "little") + blob)
+        file.truncate(8 + len(blob) + end)
+    return end
+
+
+def write_checkpoint(folder: str, config: Mapping[str, Any], shards: list[Tensors]) -> int:
+    """A checkpoint of one or several shards, with its config.json and index. Returns the bytes of its weights."""
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as file:
+        json.dump(config, file, indent=1)
+    if len(shards) == 1:
+        return write_safetensors(os.path.join(folder, "model.safetensors"), shards[0])
+    total, weight_map = 0, dict[str, str]()
+    for number, tensors in enumerate(shards, 1):
+        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        total += write_safetensors(os.path.join(folder, name), tensors)
+        weight_map |= dict.fromkeys(tensors, name)
+    with open(os.path.join(folder, "model.safetensors.index.json"), "w", encoding="utf-8") as file:
+        json.dump({"metadata": {"total_size": total}, "weight_map": weight_map}, file)
+    return total
+
+
+def gptq_linear(
+    name: str, out_features: int, in_features: int, *, bits: int = 4, group_size: int = 128, bias: bool = False
+) -> Tensors:
+    """The tensors of one GPTQ layer as AutoGPTQ writes them: packed along the inputs, zeros packed along the outputs."""
+    groups = 1 if group_size == -1 else in_features // group_size
+    packed = 32 // bits
+    return {
+        f"{name}.qweight": ("I32", (in_features // packed, out_features)),
+        f"{name}.qzeros": ("I32", (groups, out_features // packed)),
+        f"{name}.scales": ("F16", (groups, out_features)),
+        f"{name}.g_idx": ("I32", (in_features,)),
+        **({f"{name}.bias": ("F16", (out_features,))} if bias else {}),
+    }

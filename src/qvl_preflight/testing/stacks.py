@@ -1,0 +1,62 @@
+"""Stacks by name: releases that were installed together, with the Python and the CUDA of their day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_TODAY = {
+    "torch": "2.14.1",
+    "transformers": "5.23.0",
+    "accelerate": "1.15.0",
+    "optimum": "2.3.0",
+    "gptqmodel": "7.7.0",
+    "peft": "0.21.2",
+    "triton": "3.8.0",
+}
+_MIDDLE = {
+    "torch": "2.4.1",
+    "transformers": "4.45.2",
+    "accelerate": "1.0.1",
+    "bitsandbytes": "0.44.1",
+    "peft": "0.13.2",
+    "triton": "3.0.0",
+}
+_LEGACY = {
+    "torch": "2.2.2",
+    "transformers": "4.37.2",
+    "accelerate": "0.26.1",
+    "optimum": "1.16.2",
+    "auto-gptq": "0.7.1",
+    "peft": "0.8.2",
+    "triton": "2.2.0",
+}
+_SEED = {
+    "torch": "2.1.2",
+    "transformers": "4.32.0",
+    "accelerate": "0.23.0",
+    "optimum": "1.13.2",
+    "auto-gptq": "0.7.1",
+    "peft": "0.8.2",
+    "triton": "2.1.0",
+}
+_KERNELS = {"exllama_kernels": True, "exllamav2_kernels": True, "autogptq_cuda_64": False, "autogptq_cuda_256": False}
+_NEW: dict[str, Any] = {"python": "3.12.3", "cuda": "13.0", "driver": {"version": "580.95.05", "cuda": "13.0"}, "extensions": {}}
+_OLD: dict[str, Any] = {
+    "python": "3.10.13",
+    "cuda": "12.1",
+    "driver": {"version": "535.104.05", "cuda": "12.2"},
+    "extensions": _KERNELS,
+}
+
+STACKS: Mapping[str, dict[str, Any]] = {
+    "today": {**_NEW, "packages": _TODAY},
+    "today-bnb": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.50.2"}},
+    "today-without-gptqmodel": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "gptqmodel"}},
+    "today-without-accelerate": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "accelerate"}},
+    "today-old-gptqmodel": {**_NEW, "packages": {**_TODAY, "gptqmodel": "5.8.0"}},
+    "middle-bnb": {**_OLD, "packages": _MIDDLE},
+    "legacy": {**_OLD, "packages": _LEGACY},
+    "seed": {**_OLD, "packages": _SEED},
+    "seed-optimum-1.16": {**_OLD, "packages": {**_SEED, "optimum": "1.16.2"}},
+}
