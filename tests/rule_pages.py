@@ -25,6 +25,7 @@ class Example:
     purpose: str | None = None
     trainer: bool = False
     targets: tuple[str, ...] = ()  # of a LoraConfig
+    loader: str | None = None  # the class whose from_pretrained is called
 
 
 def peft_of(example: Example) -> dict[str, Any] | None:
@@ -46,6 +47,12 @@ def _example(info: str, code: str) -> Example:
     if settings.pop("trainer", None):
         settings["trainer"] = True
     settings["targets"] = tuple(filter(None, settings.pop("peft", "").split(",")))
+    settings["loader"] = _loader(call.func)
     return Example(
         ast.literal_eval(call.args[0]), {keyword.arg or "": _from_python(keyword.value) for keyword in call.keywords}, **settings
     )
+
+
+def _loader(called: ast.expr) -> str | None:
+    """``AutoModelForCausalLM`` of ``AutoModelForCausalLM.from_pretrained``."""
+    return called.value.id if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) else None

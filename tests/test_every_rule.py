@@ -29,8 +29,9 @@ def report_of(example: Example, root: Path) -> Report:
     facts = machine(example.hardware, example.stack)
     trainer = {} if example.trainer else None
     return qvl_preflight.check(
-        str(root / example.model), facts=facts, purpose=example.purpose, trainer=trainer, peft=peft_of(example), **example.kwargs
-    )
+        str(root / example.model), facts=facts, purpose=example.purpose, loader=example.loader, trainer=trainer, peft=peft_of(example),
+        **example.kwargs,
+    )  # fmt: skip
 
 
 @every_rule
@@ -92,7 +93,7 @@ def test_fix_leads_from_the_example_to_a_clean_call(rule: Rule, checkpoints: Pat
     """Where a rule promises an edit, applying it makes its own finding go away, and fixing again changes nothing."""
     bad, _ = examples(rule)
     case = api.situation(
-        str(checkpoints / bad.model), bad.purpose or "inference", None, peft_of(bad), {} if bad.trainer else None,
+        str(checkpoints / bad.model), bad.purpose or "inference", bad.loader, peft_of(bad), {} if bad.trainer else None,
         machine(bad.hardware, bad.stack), bad.kwargs,
     )  # fmt: skip
     fixed = engine.fix(case, RULES, unsafe=True)

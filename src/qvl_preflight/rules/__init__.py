@@ -7,7 +7,7 @@ from importlib import import_module
 ENVIRONMENT = ("cuda.driver", "cuda.reach", "cuda.torch_build", "cuda.gpus", "devices.visible", "devices.process", "twice")
 THEMES = (
     *ENVIRONMENT, "devices.ordinals", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "packages",
-    "launch", "training", "call",
+    "launch", "training", "call.weights", "call.arguments", "call.attention",
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""QVL9xx: the call itself, and the files of its checkpoint."""
