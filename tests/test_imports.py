@@ -16,7 +16,7 @@ HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "packaging", "im
 # only as the second table says.
 LAYERS = (
     "_version", "strict", "exceptions", "missing", "unknown", "spelling", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "plan",
-    "report", "live", "stack.*", "planner", "remedies", "rule", "rules", "rules.*", "judge", "environment", "engine", "probes.*", "probes",
+    "report", "live", "stack.*", "planner", "remedies", "rule", "rules", "rules.*", "judge", "environment", "possible_stacks", "engine", "probes.*", "probes",
     "render.*", "render", "schemas", "cli_values", "api", "testing.*", "testing", "cli", "__init__", "__main__",
 )  # fmt: skip
 WITHIN_STACK = (

@@ -12,10 +12,10 @@ from qvl_preflight.facts import field_names
 from qvl_preflight.judge import judge, ordered
 from qvl_preflight.plan import UNPLANNED, LoadPlan, Situation
 from qvl_preflight.planner import make_plan
+from qvl_preflight.possible_stacks import on_possible_stacks
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Change, Finding, Report, Severity, Skipped
 from qvl_preflight.rule import Rule
-from qvl_preflight.stack.eras import hypotheses
 from qvl_preflight.versions import newer_than_read
 
 ROUNDS = 10
@@ -25,8 +25,8 @@ def check(situation: Situation, rules: Iterable[Rule]) -> Report:
     """Everything that is found about a call."""
     rules = tuple(rules)
     plan = make_plan(situation)
-    findings, skipped = judge(rules, _offer(situation, plan))
-    findings += _on_every_stack(situation, rules, {finding.topic for finding in findings})
+    findings, skipped = judge(rules, offer(situation, plan))
+    findings += on_possible_stacks(situation, rules, {finding.topic for finding in findings}, offer)
     matters = _open_questions(plan)
     grave = {rule.code for rule in rules if rule.severity is not Severity.NOTE}
     skipped = [
@@ -38,29 +38,7 @@ def check(situation: Situation, rules: Iterable[Rule]) -> Report:
     return Report(ordered(findings, plan.raises), tuple(skipped), situation.facts, plan, situation.request, _notes(situation))
 
 
-def _on_every_stack(situation: Situation, rules: tuple[Rule, ...], said: set[str]) -> list[Finding]:
-    """Where the release of transformers is unknown: what happens on every stack that the call can be meant for, as warnings."""
-    stacks = hypotheses(situation)
-    if len(stacks) < 2:
-        return []
-    by_topic: list[dict[str, Finding]] = []
-    for stack in stacks:
-        found, _ = judge(rules, _offer(stack, make_plan(stack)))
-        grave = [finding for finding in found if finding.severity is not Severity.NOTE]
-        by_topic.append({finding.topic: finding for finding in reversed(grave)})
-    common = set.intersection(*map(set, by_topic)) - said
-    newest = by_topic[-1]
-    return [_for_any_release(newest[topic], [found[topic] for found in by_topic]) for topic in sorted(common)]
-
-
-def _for_any_release(finding: Finding, others: list[Finding]) -> Finding:
-    """The newest stack's words; its fix only where every stack has the same."""
-    same = all(other.fix is not None and finding.fix is not None and other.fix.edits == finding.fix.edits for other in others)
-    message = f"{finding.message} (whichever release of transformers is installed)"
-    return replace(finding, message=message, severity=Severity.WARNING, raises=None, fix=finding.fix if same else None)
-
-
-def _offer(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
+def offer(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
     """What rules may ask for, by name."""
     facts = situation.facts
     return {name: getattr(facts, name) for name in field_names()} | {

@@ -38,7 +38,7 @@ class Remedies:
         None where no GPU can be named, nothing has room, or a launch that shards the model places it.
         """
         home = self._situation.home
-        if home is None or not self._cuda or self._sharded:
+        if home is None or not self._cuda or self.sharded:
             return None
         if self._has_room(home.ordinal):
             return self.edit(f"Place the model on {home}", Applicability.SAFE, device_map={"": home.ordinal})
@@ -65,7 +65,7 @@ class Remedies:
         return not isinstance(free, int) or free > self._bytes
 
     @property
-    def _sharded(self) -> bool:
+    def sharded(self) -> bool:
         """Does ZeRO-3 or FSDP place the weights, or may it, by a configuration that was not read?"""
         launch, trainer = self._situation.facts.launch, self._request.trainer or {}
         fsdp = (not isinstance(launch, Unknown) and launch.fsdp is True) or bool(trainer.get("fsdp"))

@@ -98,10 +98,14 @@ def quantized_weights_on_the_cpu(
         return
     if need(plan.devices) != ("cpu",) or not (isinstance(devices, Unknown) or (devices.visible and remedies.has_gpu)):
         return
+    if remedies.sharded:
+        return  # ZeRO-3 or FSDP puts the shards on the GPUs
     if request.trainer is not None and request.device_map is None and quantization.backend == "auto-gptq":
         return  # Trainer moves it, and auto-gptq's plain kernel runs on either device (recorded)
     method = quantization.method.upper()
     if isinstance(devices, Unknown):
+        if plan.dtype == "float32":
+            return  # asked for by people who mean the CPU: GPU kernels take half precision
         yield Finding(f"the {method} weights end on the CPU, whether or not this process has a GPU")
         return
     fix = remedies.on_gpu()

@@ -16,7 +16,6 @@ from qvl_preflight.versions import parse
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import Situation
-    from qvl_preflight.request import Request
 
 
 @dataclass(frozen=True)
@@ -64,18 +63,35 @@ _ARGUMENTS: Mapping[str, _Range] = {
     "load_in_8bit": ("0", "5.0"),
     "low_cpu_mem_usage": ("0", "5.0"),
 }
+# A checkpoint quantised so is written for these releases (AUTO_QUANTIZATION_CONFIG_MAPPING, quantizers/auto.py; modeling_utils.py before 4.38).
+_METHODS: Mapping[str, _Range] = {
+    "awq": ("4.35", "999"), "aqlm": ("4.38", "999"), "fbgemm_fp8": ("4.43", "999"), "compressed-tensors": ("4.45", "999"), "fp8": ("4.49", "999"),
+    "mxfp4": ("4.55", "999"),
+}  # fmt: skip
 _FIELDS: Mapping[str, _Range] = {
     "disable_exllama": ("4.32", "4.51"), "use_exllama": ("4.35", "5.0"), "exllama_config": ("4.35", "5.0"), "backend": ("4.49", "999"),
 }  # fmt: skip
 
 
-def hypotheses(situation: Situation) -> tuple[Situation, ...]:
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """The situation on one stack that it can be meant for."""
+
+    situation: Situation
+    name: str  # the releases that were assumed and tell it apart
+    assumes_transformers: bool
+
+
+def hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
     """The situation on each stack that it can be meant for; () where every package that matters is known."""
     known = {} if isinstance(situation.facts.packages, Unknown) else situation.facts.packages
     if isinstance(situation.facts.packages, Mapping) and situation.facts.packages_complete:
         return ()
     release = known.get("transformers")
-    stacks = []
+    if release is False:
+        return ()
+    stacks: list[dict[str, str | Literal[False] | Unknown]] = []
+    found = []
     for era in ERAS:
         assumed = {
             name: version
@@ -83,24 +99,30 @@ def hypotheses(situation: Situation) -> tuple[Situation, ...]:
             if not _answered(known, name)
         }
         stack = {**known, **assumed}
-        if assumed and _fits(stack, situation.request) and stack not in stacks:
+        if assumed and stack not in stacks and _fits(stack, situation):
             stacks.append(stack)
-    if release is False:
-        return ()
-    return tuple(replace(situation, facts=replace(situation.facts, packages=stack)) for stack in stacks)
+            told = [name for name in ("transformers",) if name in assumed] or sorted(assumed)
+            facts = replace(situation.facts, packages=stack)
+            label = " and ".join(f"{name} {assumed[name]}" for name in told)
+            found.append(Hypothesis(replace(situation, facts=facts), label, "transformers" in assumed))
+    return tuple(found)
 
 
 def _answered(known: Mapping[str, str | Literal[False] | Unknown], name: str) -> bool:
     return not isinstance(known.get(name, Unknown("")), Unknown)
 
 
-def _fits(stack: Mapping[str, str | Literal[False] | Unknown], request: Request) -> bool:
-    """Do the packages go together, and would anyone write this call for them?"""
+def _fits(stack: Mapping[str, str | Literal[False] | Unknown], situation: Situation) -> bool:
+    """Do the packages go together, and would anyone write this call, for this checkpoint, for them?"""
+    request = situation.request
     ranges = [wanted for name, of, wanted in _GOES_WITH if isinstance(version := stack.get(name), str) and _within(version, of)]
     ranges += [wanted for name, wanted in _ARGUMENTS.items() if name in request.kwargs]
     config = request.kwargs.get("quantization_config")
     if isinstance(config, ConfigObject) and config.class_name == "GPTQConfig":
         ranges += [wanted for name, wanted in _FIELDS.items() if config.fields.get(name) is not None]
+    ranges += [
+        wanted for method, wanted in _METHODS.items() if (situation.checkpoint.quantization or {}).get("quant_method") == method
+    ]
     release = stack["transformers"]
     return isinstance(release, str) and all(_within(release, wanted) for wanted in ranges)
 

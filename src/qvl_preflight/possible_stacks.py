@@ -1,0 +1,62 @@
+"""Where the installed releases are not known: what the call meets on the stacks that it can be meant for, said as warnings.
+
+A kind of failure is said where at least half of the possible releases have it, and says which. One that a single combination has
+is not: it would be a warning on calls that work nearly everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from qvl_preflight.judge import judge
+from qvl_preflight.planner import make_plan
+from qvl_preflight.report import Applicability, Finding, Severity
+from qvl_preflight.stack.eras import Hypothesis, hypotheses
+
+if TYPE_CHECKING:
+    from qvl_preflight.plan import LoadPlan, Situation
+    from qvl_preflight.rule import Rule
+
+
+def on_possible_stacks(
+    situation: Situation, rules: Iterable[Rule], said: set[str], offer: Callable[[Situation, LoadPlan], dict[str, Any]]
+) -> list[Finding]:
+    """A warning for each topic, not ``said`` yet, that at least half of the possible stacks have."""
+    stacks = hypotheses(situation)
+    if len(stacks) < 2:
+        return []
+    by_topic: dict[str, dict[Hypothesis, Finding]] = {}
+    for stack in stacks:
+        found, _ = judge(rules, offer(stack.situation, make_plan(stack.situation)))
+        for finding in found:
+            if finding.severity is not Severity.NOTE:
+                by_topic.setdefault(finding.topic, {}).setdefault(stack, finding)
+    return [
+        _said_of(met, stacks)
+        for topic, met in sorted(by_topic.items())
+        if topic not in said and 2 * len(_names(met)) >= len(_names(stacks))
+    ]
+
+
+def _names(stacks: Iterable[Hypothesis]) -> list[str]:
+    """What tells the stacks apart, oldest first. Stacks of one name differ in companions of the same day."""
+    return list(dict.fromkeys(stack.name for stack in stacks))
+
+
+def _said_of(met: dict[Hypothesis, Finding], stacks: tuple[Hypothesis, ...]) -> Finding:
+    """The newest stack's words; its fix only where every stack that needs one has the same."""
+    newest = list(met.values())[-1]
+    same = all(found.fix is not None and newest.fix is not None and found.fix.edits == newest.fix.edits for found in met.values())
+    fix = newest.fix if same else None
+    if len(met) == len(stacks):
+        where = (
+            "whichever release of transformers is installed"
+            if stacks[0].assumes_transformers
+            else "whichever companions are installed"
+        )
+    else:
+        where = f"with {', '.join(_names(met))}; which releases are installed is not known"
+        fix = fix if fix is not None and fix.applicability is Applicability.SAFE else None
+    return replace(newest, message=f"{newest.message} ({where})", severity=Severity.WARNING, raises=None, fix=fix)
