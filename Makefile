@@ -22,6 +22,7 @@ lint: $(VENV)/.installed  ## types, style, generated pages
 	$(RUN) -m ruff format -q --check src tests examples scripts benchmarks
 	$(RUN) -m mypy
 	$(RUN) scripts/rule_docs.py --check
+	$(RUN) scripts/accuracy.py --check
 
 reality: $(VENV)/.installed  ## every prediction against the real stacks (built once, outside the checkout)
 	$(RUN) tests/reality/stacks.py
@@ -30,8 +31,9 @@ reality: $(VENV)/.installed  ## every prediction against the real stacks (built 
 matrix:  ## the oldest and the newest Python
 	scripts/matrix.sh
 
-docs: $(VENV)/.installed  ## write the pages of the rules and the list in the README
+docs: $(VENV)/.installed  ## write the pages of the rules, the list in the README, and the page on accuracy
 	$(RUN) scripts/rule_docs.py
+	$(RUN) scripts/accuracy.py
 
 clean:
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .coverage

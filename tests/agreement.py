@@ -9,7 +9,7 @@ from qvl_preflight.report import Report
 
 def disagreement(report: Report, real: dict[str, Any]) -> str | None:
     """Where plan and outcome part, in words; None where they agree."""
-    errors = [finding for finding in report.findings if finding.severity and finding.severity.value == "error"]
+    errors = _errors(report)
     if real["outcome"] == "error":
         return _other_exception(errors, real)
     if real["outcome"] != "ok":
@@ -21,6 +21,32 @@ def disagreement(report: Report, real: dict[str, Any]) -> str | None:
     if errors:
         return f"worked, said {[(finding.code, finding.message) for finding in errors]}"
     return _other_result(report, real)
+
+
+def _errors(report: Report) -> list[Any]:
+    return [finding for finding in report.findings if finding.severity and finding.severity.value == "error"]
+
+
+def named(report: Report, real: dict[str, Any]) -> bool:
+    """Does the first error name the exception that was met: type, beginning of the text, and stage?"""
+    return _other_exception(_errors(report), real) is None
+
+
+def same_place(report: Report, real: dict[str, Any]) -> bool:
+    """Are the devices those that the parameters showed?"""
+    assert report.plan is not None
+    return set(real["devices"]) == set(report.plan.to_dict()["devices"] or ())
+
+
+def same_kernel(report: Report, real: dict[str, Any]) -> bool:
+    """Is the quantised layer the one that was found in the model, or none as there?"""
+    assert report.plan is not None
+    return _module(real) == (report.plan.to_dict()["kernel"] or "linear")
+
+
+def _module(real: dict[str, Any]) -> str:
+    name: str = real["linear"]
+    return name.removeprefix("qlinear_").removesuffix("_kernel")
 
 
 def _other_exception(errors: list[Any], real: dict[str, Any]) -> str | None:
@@ -40,10 +66,8 @@ def _other_exception(errors: list[Any], real: dict[str, Any]) -> str | None:
 def _other_result(report: Report, real: dict[str, Any]) -> str | None:
     assert report.plan is not None
     plan = report.plan.to_dict()
-    if set(real["devices"]) != set(plan["devices"] or ()):
+    if not same_place(report, real):
         return f"on {real['devices']}, said {plan['devices']}"
     if real.get("dtype") and plan["dtype"] not in (None, real["dtype"]):
         return f"dtype {real['dtype']}, said {plan['dtype']}"
-    kernel = real["linear"].removeprefix("qlinear_").removesuffix("_kernel")
-    said = plan["kernel"] or "linear"
-    return None if kernel == said else f"kernel {kernel}, said {said}"
+    return None if same_kernel(report, real) else f"kernel {_module(real)}, said {plan['kernel'] or 'linear'}"
