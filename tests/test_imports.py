@@ -15,12 +15,12 @@ HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "packaging", "im
 # A module may import only from lines above its own. `*` stands for the modules of a folder, which may import one another
 # only as the second table says.
 LAYERS = (
-    "_version", "strict", "exceptions", "missing", "unknown", "spelling", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "plan",
+    "_version", "strict", "exceptions", "missing", "unknown", "spelling", "versions", "borders", "facts", "facts_from", "safetensors", "devices", "request", "checkpoint", "remote_code", "plan",
     "report", "live", "stack.*", "planner", "remedies", "rule", "rules", "rules.*", "judge", "environment", "possible_stacks", "engine", "probes.*", "probes",
     "render.*", "render", "schemas", "cli_values", "api", "testing.*", "testing", "cli", "__init__", "__main__",
 )  # fmt: skip
 WITHIN_STACK = (
-    "torch_wheels", "nvidia_driver", "cuda", "kernel_images", "accelerate", "transformers", "attention", "placement", "quantizers", "auto_gptq", "gptqmodel", "gptq_environment", "gptq", "bitsandbytes", "awq",
+    "torch_wheels", "nvidia_driver", "cuda", "kernel_images", "accelerate", "transformers", "no_split", "attention", "placement", "quantizers", "auto_gptq", "gptqmodel", "gptq_environment", "gptq", "bitsandbytes", "awq",
     "peft", "trainer", "eras",
 )  # fmt: skip
 # Reached by a function when it is needed, against the direction, with the reason.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from qvl_preflight.checkpoint import Checkpoint
-from qvl_preflight.devices import Devices, is_rank
-from qvl_preflight.facts import Launch
 from qvl_preflight.plan import LoadPlan
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
@@ -143,43 +141,3 @@ def training_spilled_layers(plan: LoadPlan) -> Iterator[Finding]:
     """
     fix = Fix("Place the whole model on the GPU, or shard it with ZeRO-3 or FSDP", Applicability.DISPLAY)
     yield from as_planned(plan, "QVL411", fix)
-
-
-@rule(
-    "QVL410",
-    Severity.WARNING,
-    topic="multi-gpu-split",
-    symptoms=(r"Expected all tensors to be on the same device, but found at least two devices, cuda:\d and cuda:\d",),
-)
-def remote_code_over_several_gpus(request: Request, checkpoint: Checkpoint, devices: Devices, launch: Launch) -> Iterator[Finding]:
-    """
-    A strategy splits a model over several GPUs whose own code may not survive it.
-
-    ## What happens
-    "auto" spreads a model over all visible GPUs, also one that fits on a single one. Code that comes with a checkpoint often joins tensors of
-    different layers without moving them: the forward then raises `RuntimeError: Expected all tensors to be on the same device, but found at least
-    two devices, cuda:0 and cuda:1`.
-
-    ## Example
-    ```python hardware=two-gpus stack=legacy
-    AutoModelForCausalLM.from_pretrained("Qwen/Qwen-VL-Chat", device_map="auto", trust_remote_code=True)
-    ```
-    Use instead, where it fits:
-    ```python hardware=two-gpus stack=legacy
-    AutoModelForCausalLM.from_pretrained("Qwen/Qwen-VL-Chat", device_map={"": 0}, trust_remote_code=True)
-    ```
-
-    ## Fix safety
-    None is offered here: whether this model's code copes with a split is not known.
-    """
-    if not checkpoint.remote_code or request.device_map not in ("auto", "balanced", "balanced_low_0") or is_rank(launch):
-        return
-    if len(need(devices).visible) > 1:
-        seen = any(key in checkpoint.config for key in _VISION)
-        tower = "its vision tower, say, with its text" if seen else "of different layers"
-        message = f"this model brings its own code, which may join tensors of two GPUs ({tower}): a split over all visible GPUs can fail in the forward"
-        yield Finding(message, "forward", severity=Severity.WARNING if seen else Severity.NOTE)
-
-
-# Keys under which configurations of remote code describe a vision tower, whose code is the least likely to move tensors between GPUs.
-_VISION = ("visual", "vision_config", "vision_tower", "mm_vision_tower", "vit_config")

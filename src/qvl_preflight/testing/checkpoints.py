@@ -100,6 +100,33 @@ def _qwen_vl_int4(folder: str, layers: int) -> None:
     write_checkpoint(folder, QWEN_VL | {"num_hidden_layers": layers, "quantization_config": _QUANTIZED}, [_qwen_text(layers)])
 
 
+_OWN_CODE = """
+class OwnBlock(nn.Module):
+    def forward(self, hidden):
+        return hidden + self.mlp(hidden)
+
+class OwnModel(PreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.layers = nn.ModuleList([OwnBlock(config) for _ in range(config.num_hidden_layers)])
+"""
+
+
+def _own_code(folder: str, layers: int) -> None:
+    """A model with code of its own, which does not say what must stay together."""
+    auto_map = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnModel"}
+    config = {
+        "architectures": ["OwnModel"],
+        "model_type": "own",
+        "torch_dtype": "float16",
+        "auto_map": auto_map,
+        "num_hidden_layers": layers,
+    }
+    write_checkpoint(folder, config, [{f"layers.{layer}.mlp.weight": ("F16", (4096, 4096)) for layer in range(layers)}])
+    with open(os.path.join(folder, "modeling_own.py"), "w", encoding="utf-8") as file:
+        file.write(_OWN_CODE)
+
+
 # Writes a checkpoint into a folder, with that many layers.
 CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
     "Qwen/Qwen2-7B-Instruct": _qwen2_7b,
@@ -107,4 +134,5 @@ CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
     "Qwen/Qwen-VL-Chat": _qwen_vl,
     "Qwen/Qwen-VL-Chat-Int4": _qwen_vl_int4,
     "broken/missing-shard": _missing_shard,
+    "example/own-code": _own_code,
 }

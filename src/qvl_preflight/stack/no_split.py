@@ -1,0 +1,75 @@
+"""Modules that a split must not cut: what a model class says of them, and what a release does with it.
+
+Sources: transformers 4.28 to 5.23 modeling_utils.py `_get_no_split_modules`; integrations/accelerate.py from 5.0 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.remote_code import RemoteCode, remote_code
+from qvl_preflight.stack.accelerate import STRATEGIES
+from qvl_preflight.unknown import Unknown
+from qvl_preflight.versions import ByRelease, Evidence, Row
+
+if TYPE_CHECKING:
+    from qvl_preflight.plan import Draft, Situation
+
+_WORDS = (
+    "{} does not support `device_map='{}'`. To implement support, the model {}needs to implement the `_no_split_modules` attribute."
+)
+# What is said where a class names none; None: nothing, the instance gets an empty list.
+_REFUSAL: ByRelease[str | None] = ByRelease(
+    "transformers",
+    Row("4.28", "4.30", "{} does not support `device_map='{}'` yet.", Evidence.RUN, "transformers 4.28.1 modeling_utils.py:2703"),
+    Row("4.30", "4.35", _WORDS.replace("model {}", "modelclass "), Evidence.RUN, "transformers 4.32.0 modeling_utils.py:2992"),
+    Row("4.35", "4.50", _WORDS.replace("{}needs", "class needs"), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:1778"),
+    Row("4.50", None, None, Evidence.RUN, "transformers 4.50.3 modeling_utils.py:1904"),
+)
+
+
+def looks_into_parts(situation: Situation) -> bool:
+    """Are the parts of a model asked as well (since 4.35)?"""
+    return situation.packages.at_least("transformers", 4, 35)
+
+
+def own_code(situation: Situation) -> RemoteCode | Unknown:
+    """The code that a checkpoint brings and that this call loads."""
+    if not situation.checkpoint.remote_code or situation.request.kwargs.get("trust_remote_code") is not True:
+        return Unknown("the call loads no code of the checkpoint's own")
+    return remote_code(situation.checkpoint, situation.request.loader)
+
+
+def unsupported(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """DEVICE_MAP: a strategy, for a class that does not say which of its modules stay together."""
+    given = situation.request.device_map
+    code = own_code(situation) if given in STRATEGIES else Unknown("no strategy")
+    if isinstance(code, Unknown):
+        return
+    row = _REFUSAL.row(situation.packages)
+    name = _without(code, deep=looks_into_parts(situation))
+    if row.value is None or name is None:
+        return
+    why = f'device_map="{given}" needs a class that says which of its modules stay together, and {name}, which comes with this checkpoint, does not'
+    yield WillRaise("QVL412", Stage.DEVICE_MAP, "ValueError", row.value.format(name, given), "no-split", why, evidence=row.evidence)
+
+
+def _without(code: RemoteCode, *, deep: bool) -> str | None:
+    """The first class, as the release asks them, that names nothing. What cannot be read counts as naming something."""
+    kept: set[str] = set()
+    waiting, seen = [code.entry], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name in kept or name not in code.classes:
+            continue
+        seen.add(name)
+        if code.is_model(name):
+            listed = code.no_split(name)
+            if listed is None:
+                return name
+            kept |= set() if isinstance(listed, Unknown) else set(listed)
+        if deep:
+            waiting += code.classes[name].sure_parts
+    return None
