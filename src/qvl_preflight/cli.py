@@ -82,6 +82,18 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     _common(parser, _check)
 
 
+def _stack_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--purpose", choices=("inference", "lora", "qlora"), default="inference", help="what it must do (default: inference)"
+    )
+    method = "how the checkpoint is quantised (default: none)"
+    parser.add_argument("--method", choices=("none", "gptq", "bnb4", "bnb8"), default="none", help=method)
+    parser.add_argument("--python", metavar="3.11", help="the Python that it must install on (default: the one of the facts)")
+    parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save, in place of this machine")
+    parser.add_argument("--json", action="store_true", help="packages, Python, where it was seen, what would change")
+    parser.set_defaults(run=_stack)
+
+
 def _explain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("code", help="QVL306, or the rule's name")
     parser.set_defaults(run=_explain)
@@ -100,6 +112,7 @@ def _schema_arguments(parser: argparse.ArgumentParser) -> None:
 _COMMANDS = {
     "doctor": ("look at this machine", _doctor_arguments),
     "check": ("look at one call of from_pretrained", _check_arguments),
+    "stack": ("print releases that were seen to work together", _stack_arguments),
     "explain": ("print the page of a rule", _explain_arguments),
     "rules": ("list the rules", _rules_arguments),
     "schema": ("print a JSON schema", _schema_arguments),
@@ -195,6 +208,21 @@ def _save(path: str, data: Any) -> None:
             file.write("\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _stack(arguments: argparse.Namespace) -> int:
+    from qvl_preflight.cli_values import read_python
+    from qvl_preflight.facts_from import facts_of
+    from qvl_preflight.render.requirements import requirements, to_dict
+    from qvl_preflight.stack.proven import nearest
+
+    facts = facts_of(arguments.facts)
+    stack = nearest(facts, arguments.purpose, arguments.method, read_python(arguments.python, facts))
+    if arguments.json:
+        print(json.dumps(to_dict(stack, facts), indent=1))
+    else:
+        print(requirements(stack, facts, arguments.purpose, arguments.method))
+    return 0
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -7,9 +7,14 @@ import json
 import re
 import warnings
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.unknown import Unknown
+from qvl_preflight.versions import parse
+
+if TYPE_CHECKING:
+    from qvl_preflight.facts import Facts, Python
 
 T = TypeVar("T")
 
@@ -70,3 +75,19 @@ def _int_keys(value: Any) -> Any:
     if isinstance(value, dict):
         return {(int(key) if re.fullmatch(r"-?[0-9]+", key) else key): _int_keys(item) for key, item in value.items()}
     return [_int_keys(item) for item in value] if isinstance(value, list) else value
+
+
+def read_python(given: str | None, facts: Facts) -> tuple[int, ...] | None:
+    """``--python 3.11`` as numbers; else the release of the facts, None where they do not say. Raises InputError."""
+    found = given if given is not None else _version(facts.python)
+    if found is None:
+        return None
+    release = parse(found)
+    if release is None or len(release) < 2:
+        raise InputError(f"--python {found}: expected a release, 3.11 say")
+    return release
+
+
+def _version(python: Python | Unknown) -> str | None:
+    """The version of Python, as far as the facts say."""
+    return None if isinstance(python, Unknown) or isinstance(python.version, Unknown) else python.version
