@@ -132,11 +132,12 @@ def test_explain_rules_and_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(run(capsys, "schema", "report")[1])["title"] == "qvl-preflight/report/1"
 
 
-def test_usage_errors_exit_2() -> None:
-    """argparse's own exit code is ours."""
-    with pytest.raises(SystemExit) as stopped:
-        main(["check"])
-    assert stopped.value.code == 2
+@pytest.mark.parametrize("arguments", [(), ("check",), ("nonsense",), ("check", "M", "--purpose", "fun"), ("doctor", "--nonsense")])
+def test_usage_errors_are_one_line_and_exit_2(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+    """As any other mistake; where to read on stands in the line."""
+    code, out, err = run(capsys, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "--help'" in err
 
 
 def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch, facts: str) -> None:
@@ -149,3 +150,24 @@ def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch, facts: str) 
     monkeypatch.setattr(sys, "stdout", Closed())
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert main(["doctor", "--facts", facts, "--json"]) == 0
+
+
+def test_what_was_found_counts_though_the_reader_went_away(monkeypatch: pytest.MonkeyPatch, checkpoints: Path, facts: str) -> None:
+    """A script that shows the first line only still learns by the exit code that the call fails."""
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert main(["check", str(checkpoints / GPTQ), "--facts", facts, "--set", "device_map=gpu"]) == 1
+
+
+def test_ctrl_c_ends_it_without_a_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code is the one that shells know for it."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qvl_preflight.environment.examine", interrupted)
+    assert run(capsys, "doctor") == (130, "", "")

@@ -46,13 +46,12 @@ from qvl_preflight.exceptions import InputError
         pytest.param("GPTQConfig(bits=4, exllama_config={'version': 1})", {"__class__": "GPTQConfig", "bits": 4, "exllama_config": {"version": 1}}, id="a configuration with a dict"),
         pytest.param("BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16)", {"__class__": "BitsAndBytesConfig", "load_in_4bit": True, "bnb_4bit_compute_dtype": {"__dtype__": "bfloat16"}}, id="a configuration with a dtype"),
         pytest.param("TorchAoConfig(quant_type=Int4WeightOnlyConfig(group_size=128))", {"__class__": "TorchAoConfig", "quant_type": {"__class__": "Int4WeightOnlyConfig", "group_size": 128}}, id="a configuration in a configuration"),
-        pytest.param("GPTQConfig(4)", "GPTQConfig(4)", id="a configuration by position is not understood: a string"),
-        pytest.param("GPTQConfig(**settings)", "GPTQConfig(**settings)", id="unpacked settings are not understood: a string"),
-        pytest.param("{**base, 'a': 1}", "{**base, 'a': 1}", id="an unpacked dict is not understood: a string"),
-        pytest.param("GPTQConfig(bits=n)", "GPTQConfig(bits=n)", id="a variable is not understood: a string"),
-        pytest.param("{[1]: 2}", "{[1]: 2}", id="a key that no dict takes is not understood: a string"),
-        pytest.param("__import__('os').getcwd()", "__import__('os').getcwd()", id="code is never run: a string"),
-        pytest.param("{'a': 1", "{'a': 1", id="something cut off is a string"),
+        pytest.param('torch.device("cuda:1")', {"__device__": "cuda:1"}, id="a torch.device"),
+        pytest.param("{'': torch.device('cuda', 1)}", {"": {"__device__": "cuda:1"}}, id="a torch.device in two parts"),
+        pytest.param("transformers.GPTQConfig(bits=4)", {"__class__": "GPTQConfig", "bits": 4}, id="a configuration by its full name"),
+        pytest.param('"f(x)"', "f(x)", id="in quotes anything is a string"),
+        pytest.param("NaN", "NaN", id="what is no number of JSON is a string"),
+        pytest.param("20 GiB (at most)", "20 GiB (at most)", id="a sentence with brackets is a string"),
         pytest.param(r"'layers\.0'", r"layers\.0", id="a pattern in quotes keeps its backslash, without a warning"),
     ],
 )  # fmt: skip
@@ -63,10 +62,34 @@ def test_a_value_as_it_is_typed(text: str, value: Any) -> None:
     assert type(read) is type(value)
 
 
-def test_a_value_nested_beyond_reason_is_a_string() -> None:
-    """No text breaks the reader."""
-    text = "[" * 100_000
-    assert read_value(text) == text
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("f(x)", id="a function of the person's own"),
+        pytest.param("GPTQConfig(4)", id="a configuration by position"),
+        pytest.param("GPTQConfig(**settings)", id="unpacked settings"),
+        pytest.param("GPTQConfig(bits=n)", id="a variable"),
+        pytest.param("GPTQConfig(bits=4", id="a bracket that is not closed"),
+        pytest.param("torch.device(0)", id="a device by number alone"),
+        pytest.param("torch.device('cuda', n)", id="a device by a variable"),
+        pytest.param("__import__('os').getcwd()", id="code is never run"),
+        pytest.param("{**base, 'a': 1}", id="an unpacked dict"),
+        pytest.param("{[1]: 2}", id="a key that no dict takes"),
+        pytest.param("{'a': 1", id="something cut off"),
+        pytest.param('{"a": 0, "a": 1}', id="a key that is said twice"),
+        pytest.param('{"a": 1, "a": 2}x', id="an object with something behind it"),
+        pytest.param("[" * 100_000, id="lists nested beyond reason"),
+        pytest.param("f(" * 100_000, id="calls nested beyond reason"),
+    ],
+)
+def test_what_begins_like_code_and_is_none_is_refused(text: str) -> None:
+    """Taken as a string it would be checked as one, and the answer would be about something that nobody wrote."""
+    with pytest.raises(InputError) as caught:
+        read_pairs([f"device_map={text}"])
+    message = str(caught.value)
+    assert message.startswith(f"--set device_map={text[:100]}")
+    assert "double quotes" in message
+    assert len(message) < 300
 
 
 def test_pairs_become_kwargs() -> None:

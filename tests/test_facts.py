@@ -259,7 +259,7 @@ def test_a_file_that_is_no_json_is_refused(tmp_path: Path, content: bytes | None
 def test_a_file_whose_field_does_not_fit_is_named(tmp_path: Path) -> None:
     """The path of the file stands before the field."""
     path = tmp_path / "facts.json"
-    path.write_text('{"gpus": "A100"}', encoding="utf-8")
+    path.write_text(json.dumps({"schema": SCHEMA, "gpus": "A100"}), encoding="utf-8")
     with pytest.raises(InputError, match="gpus is") as caught:
         Facts.load(str(path))
     assert str(caught.value).startswith(f"{path}: ")

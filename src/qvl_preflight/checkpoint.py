@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.json_files import read_json
 from qvl_preflight.safetensors import Tensor, read_header
 from qvl_preflight.unknown import Unknown
 
@@ -106,23 +107,25 @@ def _cached_snapshot(model: str, env: Mapping[str, str]) -> str:
     cache = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
     repo = os.path.join(cache, "models--" + model.replace("/", "--"))
     if model.count("/") <= 1 and not model.startswith((".", "/", "~")):
+        revision = os.path.join(repo, "refs", "main")
         try:
-            with open(os.path.join(repo, "refs", "main"), encoding="utf-8") as file:
-                return os.path.join(repo, "snapshots", file.read().strip())
-        except OSError:
-            raise InputError(
-                f"{model}: neither a folder here nor a model in the cache {cache}; give the folder, or fetch it with 'hf download {model} config.json'"
-            ) from None
+            if os.path.isfile(revision):
+                with open(revision, encoding="utf-8") as file:
+                    return os.path.join(repo, "snapshots", file.read(100).strip())
+        except (OSError, ValueError):
+            pass  # a reference that cannot be read leads nowhere
+        raise InputError(
+            f"{model}: neither a folder here nor a model in the cache {cache}; give the folder, or fetch it with 'hf download {model} config.json'"
+        )
     raise InputError(f"{model}: no such folder; expected one that holds config.json")
 
 
 def _read_json(path: str) -> Any:
     try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
+        return read_json(path, own=False)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected the config.json of a transformers checkpoint") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error}); is the download complete?") from error
 
 

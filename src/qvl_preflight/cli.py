@@ -9,10 +9,11 @@ import argparse
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from qvl_preflight import cli_output
 from qvl_preflight._version import __version__
-from qvl_preflight.exceptions import PreflightError
+from qvl_preflight.exceptions import InputError, PreflightError
 
 if TYPE_CHECKING:
     from qvl_preflight.report import Report
@@ -20,23 +21,32 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; never a traceback for what a person got wrong."""
+    cli_output.prepare()
     given = sys.argv[1:] if argv is None else argv
-    arguments = _parser(given[0] if given else "").parse_args(given)
     try:
+        arguments = _parser(given[0] if given else "").parse_args(given)
         return int(arguments.run(arguments))
     except PreflightError as error:
-        print(f"qvl-preflight: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # | head
-        sys.stderr.close()
-        return 0
+        cli_output.complain(str(error))
+    except KeyboardInterrupt:
+        return 130  # as a shell reports it
     except Exception as error:  # a bug of ours: one line, its own exit code, and the place for those who mend it
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else "?"
-        print(f"qvl-preflight: internal error at {where}: {type(error).__name__}: {error}; please report it", file=sys.stderr)
-        return 2
+        cli_output.complain(f"internal error at {where}: {type(error).__name__}: {error}; please report it")
+    return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in one line, and where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see '{self.prog} --help'")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        cli_output.write(message)
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -49,7 +59,7 @@ class _Formatter(argparse.HelpFormatter):
 
 def _parser(command: str) -> argparse.ArgumentParser:
     """All commands, and the arguments of the one that is run: the others' cost as much as the doctor itself."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="qvl-preflight", description="Says what from_pretrained will do before it does it.", formatter_class=_Formatter
     )
     parser.add_argument("--version", action="version", version=f"qvl-preflight {__version__}")
@@ -171,21 +181,22 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         from qvl_preflight.report import fixed_to_dict
 
-        print(json.dumps(fixed_to_dict(fixed), indent=1))
+        cli_output.write(json.dumps(fixed_to_dict(fixed), indent=1))
     else:
         from qvl_preflight.render.terminal import print_fixed
 
-        print_fixed(fixed, sys.stdout, color=False if arguments.no_color else None)
+        cli_output.write_by(lambda stream: print_fixed(fixed, stream, color=False if arguments.no_color else None))
     return _exit_code(fixed.after, arguments.fail_on)
 
 
 def _show(report: Report, arguments: argparse.Namespace) -> int:
     if arguments.json:
-        print(json.dumps(report.to_dict(), indent=1))
+        cli_output.write(json.dumps(report.to_dict(), indent=1))
     else:
         from qvl_preflight.render.terminal import print_report
 
-        print_report(report, sys.stdout, color=False if arguments.no_color else None, quiet=arguments.quiet)
+        color = False if arguments.no_color else None
+        cli_output.write_by(lambda stream: print_report(report, stream, color=color, quiet=arguments.quiet))
     return _exit_code(report, arguments.fail_on)
 
 
@@ -200,14 +211,18 @@ def _listed(values: list[str]) -> list[str]:
 
 
 def _save(path: str, data: Any) -> None:
-    from qvl_preflight.exceptions import InputError
-
+    """A pipe that nobody reads is refused rather than waited for."""
     try:
-        with open(path, "w", encoding="utf-8") as file:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NONBLOCK", 0), 0o666)
+        with open(number, "w", encoding="utf-8") as file:
+            if hasattr(os, "set_blocking"):
+                os.set_blocking(number, True)
             json.dump(data, file, indent=1)
             file.write("\n")
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); name a file in a folder that is there and yours"
+        ) from error
 
 
 def _stack(arguments: argparse.Namespace) -> int:
@@ -228,7 +243,7 @@ def _stack(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     from qvl_preflight.api import explain
 
-    print(explain(arguments.code))
+    cli_output.write(explain(arguments.code))
     return 0
 
 
@@ -236,15 +251,14 @@ def _rules(arguments: argparse.Namespace) -> int:
     from qvl_preflight.rule import all_rules
 
     if arguments.json:
-        print(json.dumps([rule.to_dict() for rule in all_rules()], indent=1))
-        return 0
-    for rule in all_rules():
-        print(f"{rule.code}  {rule.severity.value:<8} {rule.name:<32} {rule.summary}")
+        cli_output.write(json.dumps([rule.to_dict() for rule in all_rules()], indent=1))
+    else:
+        cli_output.write("\n".join(f"{r.code}  {r.severity.value:<8} {r.name:<32} {r.summary}" for r in all_rules()))
     return 0
 
 
 def _schema(arguments: argparse.Namespace) -> int:
     from qvl_preflight.schemas import facts_schema, report_schema
 
-    print(json.dumps(facts_schema() if arguments.what == "facts" else report_schema(), indent=1))
+    cli_output.write(json.dumps(facts_schema() if arguments.what == "facts" else report_schema(), indent=1))
     return 0

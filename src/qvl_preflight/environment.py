@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qvl_preflight.devices import visible_devices
@@ -23,4 +24,4 @@ def examine(facts: Facts, select: Iterable[str] = (), ignore: Iterable[str] = ()
         "devices": visible_devices(facts),
     }
     findings, skipped = judge(environment_rules(select, ignore), offer)
-    return Report(ordered(findings), tuple(skipped), facts)
+    return Report(ordered(findings), tuple(replace(item, matters=True) for item in skipped), facts)

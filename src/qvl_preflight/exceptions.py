@@ -2,6 +2,7 @@
 
 PreflightError
 ├── InputError            something given to us cannot be read; one line, exit code 2
+├── OutputError           what was asked for cannot be written; one line, exit code 2
 └── FixDidNotConverge     a bug of ours: edits undo one another
 """
 
@@ -12,6 +13,10 @@ class PreflightError(Exception):
 
 class InputError(PreflightError):
     """A file, a mapping or an argument cannot be read. Says what was seen, what was expected and what to do."""
+
+
+class OutputError(PreflightError):
+    """Standard output is closed, or the disk behind it is full."""
 
 
 class FixDidNotConverge(PreflightError):

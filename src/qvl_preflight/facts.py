@@ -7,18 +7,19 @@ unknown it is spelt out: ``false`` for a distribution that is not installed or a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.json_files import read_json
 from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import parse
 
 SCHEMA = "qvl-preflight/facts/1"
 _UNSAID = "the facts do not say "
+_WRITE_IT = "write the file with 'qvl-preflight doctor --save'"
 
 
 def _unsaid(what: str) -> Unknown:
@@ -189,12 +190,12 @@ class Facts:
     def load(cls, path: str) -> Facts:
         """Facts out of a file written by ``qvl-preflight doctor --save``."""
         try:
-            with open(path, encoding="utf-8") as file:
-                raw = json.load(file)
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path}: not readable as JSON facts ({error}); write it with 'qvl-preflight doctor --save'"
-            ) from error
+            raw = read_json(path)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InputError(f"{path}: not readable as JSON facts ({reason}); {_WRITE_IT}") from error
+        if isinstance(raw, Mapping) and "schema" not in raw:
+            raise InputError(f"{path}: holds no facts: 'schema' is missing, expected {SCHEMA!r}; {_WRITE_IT}")
         return cls.from_dict(raw, path)
 
 
@@ -253,7 +254,7 @@ def _validated(raw: Any, origin: str) -> Facts:
     if not isinstance(raw, Mapping):
         raise InputError(f"{origin}: facts are a JSON object, this is {type(raw).__name__}")
     if raw.get("schema", SCHEMA) != SCHEMA:
-        raise InputError(f"{origin}: schema {raw['schema']!r} is not {SCHEMA!r}; write it with this release's 'doctor --save'")
+        raise InputError(f"{origin}: schema {raw['schema']!r} is not {SCHEMA!r}; {_WRITE_IT}")
     from qvl_preflight.borders import validate  # only where facts come from outside
 
     body = {key: value for key, value in raw.items() if key != "schema"}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Facts
 
 FactsLike = Facts | Mapping[str, Any] | str | os.PathLike[str] | None
@@ -24,4 +25,11 @@ def facts_of(facts: FactsLike) -> Facts:
         return collect_facts()
     if isinstance(facts, Facts):
         return facts
-    return Facts.from_dict(facts) if isinstance(facts, Mapping) else Facts.load(os.fspath(facts))
+    if isinstance(facts, Mapping):
+        try:
+            return Facts.from_dict(facts)
+        except RecursionError:
+            raise InputError("facts: nested too deep") from None
+    if isinstance(facts, (str, os.PathLike)):
+        return Facts.load(os.fsdecode(facts))
+    raise InputError(f"facts is a {type(facts).__name__}; expected Facts, a mapping of their JSON, or the path of a file")

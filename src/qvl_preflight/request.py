@@ -131,10 +131,14 @@ def make_request(
         raise InputError(f"purpose {purpose!r} is not known; expected one of {', '.join(PURPOSES)}")
     if loader is not None and not isinstance(loader, (str, type)):
         raise InputError(f"loader is a {type(loader).__name__}; expected a class of transformers or its name")
-    trainer, peft = _as_mapping(trainer, "trainer"), _as_mapping(peft, "peft")
+    try:
+        trainer, peft = _as_mapping(trainer, "trainer"), _as_mapping(peft, "peft")
+        records = {key: to_record(value) for key, value in kwargs.items()}
+    except RecursionError:
+        raise InputError("the call: an argument holds itself, or is nested too deep; expected values that have an end") from None
     return Request(
         model=model,
-        kwargs={key: to_record(value) for key, value in kwargs.items()},
+        kwargs=records,
         purpose=purpose or ("lora" if peft is not None else "full" if trainer is not None else "inference"),
         purpose_named=purpose is not None,
         loader=loader if loader is None or isinstance(loader, str) else loader.__name__,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import textwrap
 from pathlib import Path
 
@@ -97,7 +96,8 @@ def test_a_corrected_call() -> None:
                                 only GPU) (safe, QVL402)
            quantization_config  Choose a kernel that trains (required, QVL801)
 
-        The corrected call is clean: nothing stands in its way
+        The corrected call is clean: nothing was found against the load, the first
+        forward or the training step
         """)
 
 
@@ -163,4 +163,19 @@ def test_facts_of_which_nothing_is_known() -> None:
     """The doctor on an empty file: unknown, line by line, and no crash."""
     text = text_of(qvl_preflight.doctor(facts=Facts()))
     assert text.count("unknown: the facts do not say") == 4
-    assert os.linesep not in text or text.startswith("OK")
+    assert text.startswith("INCOMPLETE  this environment: nothing was found, but not everything could be\nchecked\n")
+
+
+def test_a_torch_of_which_only_the_name_is_known() -> None:
+    """``"torch": null`` among the packages: it may be installed or not, and neither is said."""
+    text = text_of(qvl_preflight.doctor(facts={"packages": {"torch": None}}))
+    assert "torch     build unknown: " in text
+    assert "torch     not installed" in text_of(qvl_preflight.doctor(facts={"packages": {"torch": False}}))
+
+
+def test_names_cannot_move_the_cursor() -> None:
+    """What comes out of a file is shown, not obeyed."""
+    gpu = {"index": 0, "name": "\x1b[2J\x1b]0;mine\x07GPU", "capability": [8, 0]}
+    text = text_of(qvl_preflight.doctor(facts=machine(gpus=[gpu])))
+    assert "\\x1b[2J" in text
+    assert not set(text) & {"\x1b", "\x07"}

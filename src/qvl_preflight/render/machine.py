@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qvl_preflight.unknown import Unknown
+from qvl_preflight.facts import Packages
+from qvl_preflight.unknown import Unknown, attempt
 
 if TYPE_CHECKING:
     from qvl_preflight.facts import Facts, Gpu, Host, Python
@@ -87,7 +88,8 @@ def _gpu(gpu: Gpu) -> str:
 
 def _torch(facts: Facts) -> str:
     torch = facts.torch
-    if not isinstance(facts.packages, Unknown) and facts.packages_complete and not facts.packages.get("torch"):
+    installed = attempt(lambda: Packages(facts).has("torch"))
+    if installed is False:
         return "not installed"
     if isinstance(torch, Unknown):
         return f"build unknown: {torch.reason}"

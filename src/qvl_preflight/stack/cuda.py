@@ -20,6 +20,7 @@ DEVICE_ERROR: ByRelease[str] = ByRelease(
     Row("1.0", "2.8", "RuntimeError", Evidence.SOURCE, "torch 2.2.2 c10/cuda/CUDAException.cpp"),
     Row("2.8", None, "AcceleratorError", Evidence.RECORDED, "torch 2.11.0, recorded on an H100"),
 )
+NVIDIA_ONLY = "the checks know NVIDIA GPUs only"  # ends the reason wherever another vendor's GPU is in use
 BAD_ORDINAL = "CUDA error: invalid device ordinal"
 NO_KERNEL = "CUDA error: no kernel image is available for execution on the device"
 # torch.device(0) asks for the current accelerator of the build; a build without one has its own words.
@@ -106,13 +107,13 @@ def available(situation: Situation) -> bool:
 def _cuda_build(facts: Facts) -> str | bool | Unknown:
     torch = facts.torch
     if not isinstance(facts.packages, Unknown) and isinstance(facts.packages.get("torch-npu"), str):
-        raise Undecided("torch-npu is installed, for Ascend NPUs: the checks know NVIDIA GPUs only")
+        raise Undecided(f"torch-npu is installed, for Ascend NPUs: {NVIDIA_ONLY}")
     if isinstance(torch, Unknown):
         return _build_by_version(facts)
     if isinstance(torch.hip_build, str):
-        raise Undecided(f"this torch is built for ROCm {torch.hip_build}: the checks know NVIDIA GPUs only")
+        raise Undecided(f"this torch is built for ROCm {torch.hip_build}: {NVIDIA_ONLY}")
     if isinstance(torch.xpu_build, str):
-        raise Undecided(f"this torch is built for Intel GPUs (XPU {torch.xpu_build}): the checks know NVIDIA GPUs only")
+        raise Undecided(f"this torch is built for Intel GPUs (XPU {torch.xpu_build}): {NVIDIA_ONLY}")
     return _build_by_version(facts) if isinstance(torch.cuda_build, Unknown) else torch.cuda_build
 
 
@@ -122,7 +123,7 @@ def _build_by_version(facts: Facts) -> bool | Unknown:
     version = packages.get("torch") if not isinstance(packages, Unknown) else None
     local = version.partition("+")[2] if isinstance(version, str) else ""
     if local.startswith(("rocm", "xpu")):
-        raise Undecided(f"this torch is built for {local}: the checks know NVIDIA GPUs only")
+        raise Undecided(f"this torch is built for {local}: {NVIDIA_ONLY}")
     platform = facts.python.platform if not isinstance(facts.python, Unknown) else ""
     if isinstance(platform, str) and platform.startswith("win") and not local:
         raise Undecided("on Windows the plain torch may be built with or without CUDA")
@@ -133,7 +134,7 @@ def only_nvidia(facts: Facts) -> None:
     """Raises Undecided on a machine whose GPU cannot be NVIDIA's."""
     platform = facts.python.platform if not isinstance(facts.python, Unknown) else None
     if isinstance(platform, str) and platform.startswith("macos"):
-        raise Undecided("this is a Mac: the checks know NVIDIA GPUs only")
+        raise Undecided(f"this is a Mac: {NVIDIA_ONLY}")
 
 
 def _driver_too_old(facts: Facts, build: str | bool | Unknown) -> Refusal | None:

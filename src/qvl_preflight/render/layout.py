@@ -1,0 +1,157 @@
+"""A report as lines of styled text: verdict, what matters most, the rest, the machine. Reads the same without styles and at 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from qvl_preflight.missing import MISSING
+from qvl_preflight.render.machine import machine_lines, plan_line
+from qvl_preflight.render.words import STAGE, headline, verdict_of_call
+from qvl_preflight.request import show
+
+if TYPE_CHECKING:
+    from qvl_preflight.engine import Fixed
+    from qvl_preflight.plan import WillRaise
+    from qvl_preflight.report import Finding, Fix, Report
+
+Line = tuple[tuple[str, str], ...]  # text and style, in the order in which they stand
+Row = tuple[str, str, str | None]  # label, text, style; without a style it is prose, which is wrapped
+
+_VERDICT_STYLE = {"fails": "bold red", "degraded": "bold yellow", "incomplete": "bold yellow", "ok": "bold green"}
+_STYLE = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
+def report_lines(report: Report, width: int = 80, *, quiet: bool = False) -> list[Line]:
+    """The report; ``quiet``: its head alone."""
+    lines = list(_head(report, width))
+    if quiet:
+        return lines
+    for number, finding in enumerate(report.findings, 1):
+        lines += _finding(number, finding, width)
+    lines += _skipped(report, width)
+    lines += _notes(report.notes, width)
+    return [*lines, *_title("Machine"), *_grid([(label, text, None) for label, text in machine_lines(report.facts)], width)]
+
+
+def fixed_lines(fixed: Fixed, width: int = 80) -> list[Line]:
+    """The corrected call, why each key changed, and what no argument mends."""
+    request = fixed.situation.request
+    lines = list(_head(fixed.before, width))
+    if not fixed.changes:
+        lines += [(), _line("No argument was changed.")]
+    else:
+        body = "".join(f"\n      {key}={show(value)}," for key, value in request.kwargs.items())
+        call = f"  from_pretrained(\n      {show(request.model)},{body}\n  )"
+        rows: list[Row] = [
+            (change.path, f"{change.reason} ({change.applicability}, {change.code})", None) for change in fixed.changes
+        ]
+        lines += [*_title("Corrected call"), *map(_line, call.splitlines()), *_title("Why"), *_grid(rows, width)]
+    left = fixed.after.findings
+    lines += _title(f"{'What is left' if left else 'The corrected call is clean'}: {verdict_of_call(fixed.after)}", width)
+    for number, finding in enumerate(left, 1):
+        lines += _finding(number, finding, width)
+    return lines + list(_notes(fixed.after.notes, width))
+
+
+def plain(lines: Iterable[Line]) -> str:
+    """The lines without styles."""
+    return "".join("".join(text for text, _ in line) + "\n" for line in lines)
+
+
+def _line(text: str, style: str = "") -> Line:
+    return ((_printable(text), style),) if text else ()
+
+
+def _printable(text: str) -> str:
+    """Names out of files and facts may hold what moves a terminal's cursor."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _head(report: Report, width: int) -> Iterator[Line]:
+    word, text = headline(report)
+    first, *rest = _wrapped(f"{word}  {text}", width)
+    yield ((word, _VERDICT_STYLE[report.verdict]), *_line(first[len(word) :]))
+    yield from map(_line, rest)
+    if report.plan is not None and report.plan.stops_at is None:
+        yield from _grid([("Plan", plan_line(report.plan), None)], width)
+
+
+def _title(text: str, width: int = 80) -> list[Line]:
+    return [(), *(_line(part, "bold") for part in _wrapped(text, width))]
+
+
+def _notes(notes: Iterable[str], width: int) -> Iterator[Line]:
+    for note in notes:
+        yield ()
+        yield from map(_line, _wrapped(note, width))
+
+
+def _finding(number: int, finding: Finding, width: int) -> Iterator[Line]:
+    severity = finding.severity.value if finding.severity else "note"
+    yield ()
+    yield ((f"{number}. {severity}", _STYLE[severity]), *_line(f"  {finding.name} ({finding.code})"))
+    rows: list[Row] = []
+    if finding.raises is not None:
+        modal = "will" if finding.raises.certain else "may"
+        rows.append(("What", f"{STAGE[finding.stage]} {modal} raise {finding.raises.type}{_said(finding.raises)}", None))
+        rows.append(("Why", finding.message, None))
+    else:
+        rows.append(("What", finding.message, None))
+    if finding.fix is not None:
+        rows += _fix(finding.fix)
+    rows.append(("More", f"qvl-preflight explain {finding.code}", None))
+    yield from _grid(rows, width)
+
+
+def _said(raises: WillRaise) -> str:
+    """The message in one line; where there is none, the statement that raises it."""
+    text = " ".join(raises.text.split())
+    return f": {text}" if text else f", without a message, from: {raises.at}" if raises.at else ", without a message"
+
+
+def _fix(fix: Fix) -> Iterator[Row]:
+    yield "Fix", f"{fix.title} ({fix.applicability.value})" if fix.edits else fix.title, None
+    for edit in fix.edits:
+        before = "(not given)" if edit.before is MISSING else show(edit.before)
+        yield "", f"- {edit.key}={before}", "red"
+        if edit.after is not MISSING:
+            yield "", f"+ {edit.key}={show(edit.after)}", "green"
+    for command in fix.commands:
+        yield "Run", command, "bold"
+
+
+def _skipped(report: Report, width: int) -> Iterator[Line]:
+    relevant = [item for item in report.skipped if item.matters] if report.request else list(report.skipped)
+    if not relevant:
+        return
+    by_reason: dict[str, list[str]] = {}
+    for item in relevant:
+        by_reason.setdefault(item.reason, []).append(item.code if item.code.startswith("QVL") else item.name)
+    yield from _title("Not checked")
+    yield from _grid([("?", f"{_few(names)}: {reason}", None) for reason, names in by_reason.items()], width)
+
+
+def _few(names: list[str]) -> str:
+    """Questions in words all, codes up to four."""
+    codes = [name for name in names if name.startswith("QVL")]
+    shown = codes if len(codes) <= 4 else [f"{codes[0]} and {len(codes) - 1} others"]
+    return ", ".join([*shown, *(name for name in names if name not in codes)])
+
+
+def _grid(rows: list[Row], width: int) -> Iterator[Line]:
+    """Label and text in two columns, by hand: nothing is padded, so what is copied from a terminal carries no blanks."""
+    column = max(len(label) for label, _, _ in rows) + 2
+    for label, text, style in rows:
+        lead = f"   {_printable(label):<{column}}"
+        # Prose is wrapped; code and commands stay whole, to be copied.
+        for part in _wrapped(text, width - column - 3) if style is None else [text]:
+            yield ((lead, "dim"), *_line(part, style or ""))
+            lead = " " * (column + 3)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False) or [""]
