@@ -68,6 +68,7 @@ WITHIN_STACK = (
     "no_split",
     "attention",
     "placement",
+    "quant_methods",
     "quantizers",
     "auto_gptq",
     "gptqmodel",

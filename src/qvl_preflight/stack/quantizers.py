@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.request import ConfigObject, LiveObject, show
+from qvl_preflight.stack import quant_methods
 from qvl_preflight.unknown import Undecided
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -121,6 +122,8 @@ def merge(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def _stored_method(situation: Situation) -> str | None:
     """The checkpoint's method. One that stands in text_config alone is read from 5.17 on (quantizers/auto.py; 5.0.0 does not)."""
     checkpoint = situation.checkpoint
+    if quant_methods.skipped(situation) is not None:
+        return None  # loaded as if it were a plain model
     if "quantization_config" in checkpoint.config or checkpoint.quantization is None:
         return checkpoint.quant_method
     release = situation.packages.release("transformers") or (0,)

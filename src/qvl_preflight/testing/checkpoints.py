@@ -9,6 +9,7 @@ from typing import Any
 
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.testing.files import Tensors, gptq_linear, write_checkpoint
+from qvl_preflight.testing.quantized import QUANTIZED
 
 
 def checkpoint(name: str, root: str | os.PathLike[str], *, layers: int = 2) -> str:
@@ -134,5 +135,6 @@ CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
     "Qwen/Qwen-VL-Chat": _qwen_vl,
     "Qwen/Qwen-VL-Chat-Int4": _qwen_vl_int4,
     "broken/missing-shard": _missing_shard,
+    **QUANTIZED,
     "example/own-code": _own_code,
 }

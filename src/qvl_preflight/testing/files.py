@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "I32": 4, "I8": 1, "U8": 1}
+_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2, "I32": 4, "I8": 1, "U8": 1, "F8_E4M3": 1}
 Tensors = Mapping[str, tuple[str, tuple[int, ...]]]  # name → safetensors dtype, shape
 
 
