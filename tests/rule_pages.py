@@ -23,7 +23,7 @@ class Example:
     hardware: str = "a100"
     stack: str = "today"
     purpose: str | None = None
-    trainer: bool = False
+    trainer: dict[str, Any] | None = None  # TrainingArguments: "yes" is a Trainer with defaults, "fp16,use_cpu" sets these
     targets: tuple[str, ...] = ()  # of a LoraConfig
     loader: str | None = None  # the class whose from_pretrained is called
 
@@ -44,8 +44,8 @@ def _example(info: str, code: str) -> Example:
     call = ast.parse(code.strip(), mode="eval").body
     assert isinstance(call, ast.Call)
     settings: dict[str, Any] = dict(pair.split("=") for pair in info.split())
-    if settings.pop("trainer", None):
-        settings["trainer"] = True
+    if (trainer := settings.get("trainer")) is not None:
+        settings["trainer"] = {} if trainer == "yes" else dict.fromkeys(trainer.split(","), True)
     settings["targets"] = tuple(filter(None, settings.pop("peft", "").split(",")))
     settings["loader"] = _loader(call.func)
     return Example(

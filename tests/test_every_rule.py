@@ -27,9 +27,8 @@ every_rule = pytest.mark.parametrize("rule", RULES, ids=[f"{rule.code}-{rule.nam
 
 def report_of(example: Example, root: Path) -> Report:
     facts = machine(example.hardware, example.stack)
-    trainer = {} if example.trainer else None
     return qvl_preflight.check(
-        str(root / example.model), facts=facts, purpose=example.purpose, loader=example.loader, trainer=trainer, peft=peft_of(example),
+        str(root / example.model), facts=facts, purpose=example.purpose, loader=example.loader, trainer=example.trainer, peft=peft_of(example),
         **example.kwargs,
     )  # fmt: skip
 
@@ -93,7 +92,7 @@ def test_fix_leads_from_the_example_to_a_clean_call(rule: Rule, checkpoints: Pat
     """Where a rule promises an edit, applying it makes its own finding go away, and fixing again changes nothing."""
     bad, _ = examples(rule)
     case = api.situation(
-        str(checkpoints / bad.model), bad.purpose or "inference", bad.loader, peft_of(bad), {} if bad.trainer else None,
+        str(checkpoints / bad.model), bad.purpose or "inference", bad.loader, peft_of(bad), bad.trainer,
         machine(bad.hardware, bad.stack), bad.kwargs,
     )  # fmt: skip
     fixed = engine.fix(case, RULES, unsafe=True)

@@ -78,6 +78,7 @@ WITHIN_STACK = (
     "awq",
     "peft",
     "trainer",
+    "precision",
     "eras",
     "proven",
 )

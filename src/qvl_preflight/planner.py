@@ -17,6 +17,7 @@ from qvl_preflight.stack import (
     no_split,
     peft,
     placement,
+    precision,
     quant_methods,
     quantizers,
     trainer,
@@ -56,12 +57,15 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.FORWARD, kernel_images.first_kernel),
     (Stage.FORWARD, gptq.forward),
     (Stage.FORWARD, placement.meta),
+    (Stage.FORWARD, precision.half_on_cpu),
     (Stage.ADAPTERS, peft.adapters),
+    (Stage.TRAINER, precision.trainer_arguments),
     (Stage.TRAINER, trainer.adapters_wanted),
     (Stage.TRAINER, trainer.distributed),
     (Stage.STEP, bitsandbytes.trainer_step),
     (Stage.STEP, trainer.offloaded),
     (Stage.STEP, gptq.step),
+    (Stage.STEP, precision.unscale),
 )
 
 

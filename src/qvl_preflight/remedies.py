@@ -10,7 +10,7 @@ from qvl_preflight.report import Applicability, Edit, Fix
 from qvl_preflight.request import ConfigObject, show
 from qvl_preflight.stack.cuda import available
 from qvl_preflight.stack.gptq_environment import backend_package
-from qvl_preflight.stack.transformers import zero3
+from qvl_preflight.stack.transformers import RENAMES_TORCH_DTYPE, zero3
 from qvl_preflight.unknown import Undecided, Unknown, attempt
 
 
@@ -27,6 +27,11 @@ class Remedies:
         """Of transformers; (0,) where unknown: callers compare with `>=` and then do the older thing."""
         found = attempt(lambda: self._situation.packages.release("transformers"))
         return (0,) if isinstance(found, Unknown) or found is None else found
+
+    @property
+    def dtype_key(self) -> str:
+        """What this release calls the dtype; the older name where it is unknown, which all of them read."""
+        return "dtype" if self.release >= RENAMES_TORCH_DTYPE else "torch_dtype"
 
     def edit(self, title: str, applicability: Applicability, **edits: object) -> Fix:
         """A fix that sets kwargs of this call; ``__`` stands for the dot of a path."""

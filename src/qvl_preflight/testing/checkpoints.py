@@ -75,6 +75,22 @@ def _qwen2_7b(folder: str, layers: int) -> None:
     write_checkpoint(folder, _QWEN2 | {"num_hidden_layers": layers}, [_qwen2(layers, quantized=False)])
 
 
+def _qwen2_small(folder: str, layers: int) -> None:
+    """Small enough for any GPU."""
+    sizes = {
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+    }
+    tensors = {
+        "model.embed_tokens.weight": ("BF16", (151936, 896)), "model.layers.0.self_attn.q_proj.weight": ("BF16", (896, 896)),
+        "model.layers.0.self_attn.v_proj.weight": ("BF16", (128, 896)), "model.layers.0.mlp.down_proj.weight": ("BF16", (896, 4864)),
+    }  # fmt: skip
+    write_checkpoint(folder, _QWEN2 | sizes | {"num_hidden_layers": 1, "tie_word_embeddings": True}, [tensors])
+
+
 def _missing_shard(folder: str, layers: int) -> None:
     """Its index names a second shard that is not there."""
     _qwen2_7b(folder, layers)
@@ -130,6 +146,7 @@ def _own_code(folder: str, layers: int) -> None:
 
 # Writes a checkpoint into a folder, with that many layers.
 CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
+    "Qwen/Qwen2-0.5B-Instruct": _qwen2_small,
     "Qwen/Qwen2-7B-Instruct": _qwen2_7b,
     "Qwen/Qwen2-7B-Instruct-GPTQ-Int4": _qwen2_gptq,
     "Qwen/Qwen-VL-Chat": _qwen_vl,

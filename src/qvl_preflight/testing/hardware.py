@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qvl_preflight.facts import SCHEMA
-from qvl_preflight.testing.trouble import A100, ALONE, HOST, TROUBLE, TWO
+from qvl_preflight.testing.trouble import A100, ALONE, HOST, T4, TROUBLE, TWO
 
 _H100 = {
     "index": 0,
@@ -30,6 +30,7 @@ HARDWARE: Mapping[str, dict[str, Any]] = {
     "two-gpus": {"gpus": TWO},
     "h100": {"gpus": [_H100]},
     "h100-offline": {"gpus": [_H100], "build": {**_TOOLS, "network": False}},
+    "t4": {"gpus": [T4]},
     "no-gpu": {"gpus": [], "driver": None, "build": {**_TOOLS, "nvcc": False}},
     "hidden": {"env": {"CUDA_VISIBLE_DEVICES": "1"}},
     "repeated": {"env": {"CUDA_VISIBLE_DEVICES": "0,0"}},

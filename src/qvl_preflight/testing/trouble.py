@@ -14,7 +14,7 @@ A100: dict[str, Any] = {
     "free_bytes": 84987740160,
     "mig": False,
 }
-_T4 = {**A100, "index": 1, "uuid": "GPU-00000000-0000-0000-0000-0000000000t4", "name": "Tesla T4", "capability": [7, 5], "total_bytes": 15843721216, "free_bytes": 15700000000}  # fmt: skip
+T4: dict[str, Any] = {**A100, "uuid": "GPU-00000000-0000-0000-0000-0000000000t4", "name": "Tesla T4", "capability": [7, 5], "total_bytes": 15843721216, "free_bytes": 15700000000}  # fmt: skip
 _RTX_5090 = {
     **A100,
     "name": "NVIDIA GeForce RTX 5090",
@@ -72,8 +72,8 @@ TROUBLE: Mapping[str, dict[str, Any]] = {
     "mig-without-instance": {"gpus": [{**_PARTITIONED, "slices": []}]},
     "two-mig-instances": {"gpus": [_PARTITIONED], "env": {"CUDA_VISIBLE_DEVICES": "MIG-11111111,MIG-22222222"}},
     "list-ends-early": {"gpus": TWO, "env": {"CUDA_VISIBLE_DEVICES": "0,7,1"}},
-    "mixed-gpus": {"gpus": [A100, _T4]},
-    "mixed-gpus-by-bus": {"gpus": [A100, _T4], "env": {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}},
+    "mixed-gpus": {"gpus": [A100, {**T4, "index": 1}]},
+    "mixed-gpus-by-bus": {"gpus": [A100, {**T4, "index": 1}], "env": {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}},
     "bad-device-order": {"env": {"CUDA_DEVICE_ORDER": "pci_bus_id"}},
     "misspelt-variable": {"env_misspelt": {"CUDA_VISIBILE_DEVICES": "0"}},
     "set-late": {

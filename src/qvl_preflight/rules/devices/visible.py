@@ -176,11 +176,11 @@ def uncertain_gpu_order(devices: Devices, plan: LoadPlan | None) -> Iterator[Fin
 
     ## Example
     ```python hardware=mixed-gpus
-    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="cuda:1")
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="cuda:1", dtype=torch.float16)
     ```
     Use instead, with CUDA_DEVICE_ORDER=PCI_BUS_ID:
     ```python hardware=mixed-gpus-by-bus
-    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="cuda:1")
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="cuda:1", dtype=torch.float16)
     ```
 
     ## Fix safety

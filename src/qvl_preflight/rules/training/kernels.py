@@ -1,4 +1,4 @@
-"""QVL8xx: will the first training step run, and does it train anything?"""
+"""QVL801 to 805: layers that do not train, and adapters that do not fit them."""
 
 from __future__ import annotations
 
