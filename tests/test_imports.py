@@ -43,6 +43,7 @@ LAYERS = (
     "judge",
     "environment",
     "possible_stacks",
+    "outline",
     "engine",
     "probes.*",
     "probes",

@@ -16,6 +16,7 @@ from qvl_preflight._version import __version__
 from qvl_preflight.exceptions import InputError, PreflightError
 
 if TYPE_CHECKING:
+    from qvl_preflight.plan import Situation
     from qvl_preflight.report import Report
 
 
@@ -77,7 +78,7 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     _common(parser, _doctor)
 
 
-def _check_arguments(parser: argparse.ArgumentParser) -> None:
+def _call_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="M", help="a folder or hub id")
     purposes = ("inference", "lora", "qlora", "full", "quantize")
     parser.add_argument("--purpose", choices=purposes, help="what the model is loaded for")
@@ -87,9 +88,20 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kwargs", metavar="F", help="the arguments as a JSON file, in plain form")
     parser.add_argument("--peft", metavar="F", help="an adapter_config.json")
     parser.add_argument("--trainer", metavar="F", help="the trainer's settings as a JSON object; {} for the defaults")
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    _call_arguments(parser)
     parser.add_argument("--fix", action="store_true", help="print the corrected call")
     parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix: apply edits that may change the result")
     _common(parser, _check)
+
+
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
+    _call_arguments(parser)
+    parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save, in place of this machine")
+    parser.add_argument("--json", action="store_true", help="print plan/1")
+    parser.set_defaults(run=_plan)
 
 
 def _stack_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +134,7 @@ def _schema_arguments(parser: argparse.ArgumentParser) -> None:
 _COMMANDS = {
     "doctor": ("look at this machine", _doctor_arguments),
     "check": ("look at one call of from_pretrained", _check_arguments),
+    "plan": ("print where everything will land, and how far each stage comes", _plan_arguments),
     "stack": ("print releases that were seen to work together", _stack_arguments),
     "explain": ("print the page of a rule", _explain_arguments),
     "rules": ("list the rules", _rules_arguments),
@@ -164,16 +177,39 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return _show(examine(facts, select, ignore), arguments)
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    from qvl_preflight import api, engine
+def _situation(arguments: argparse.Namespace) -> Situation:
+    from qvl_preflight import api
     from qvl_preflight.cli_values import read_json, read_pairs
-    from qvl_preflight.rule import select_rules
 
     kwargs = (read_json(arguments.kwargs, dict) if arguments.kwargs else {}) | read_pairs(arguments.pairs)
-    situation = api.situation(
+    return api.situation(
         arguments.model, arguments.purpose, arguments.loader, read_json(arguments.peft, dict) if arguments.peft else None,
         read_json(arguments.trainer, dict) if arguments.trainer else None, arguments.facts, kwargs,
     )  # fmt: skip
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    """Exit 1 where the call certainly stops."""
+    from qvl_preflight.planner import make_plan
+
+    situation = _situation(arguments)
+    plan = make_plan(situation)
+    if arguments.json:
+        from qvl_preflight.outline import to_dict
+
+        print(json.dumps(to_dict(situation, plan), indent=1))
+    else:
+        from qvl_preflight.render.outline import outline_text
+
+        print(outline_text(situation, plan))
+    return int(plan.stops_at is not None)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from qvl_preflight import engine
+    from qvl_preflight.rule import select_rules
+
+    situation = _situation(arguments)
     rules = select_rules(_listed(arguments.select), _listed(arguments.ignore))
     if not arguments.fix:
         return _show(engine.check(situation, rules), arguments)

@@ -45,7 +45,7 @@ def machine_lines(facts: Facts) -> list[tuple[str, str]]:
         lines.append(
             (
                 "host",
-                f"{_text(facts.host.cpu_count)} CPUs, {_bytes(facts.host.ram_available_bytes)} of {_bytes(facts.host.ram_total_bytes)} RAM free"
+                f"{_text(facts.host.cpu_count)} CPUs, {bytes_text(facts.host.ram_available_bytes)} of {bytes_text(facts.host.ram_total_bytes)} RAM free"
                 + _place(facts.host),
             )
         )
@@ -81,7 +81,7 @@ def _gpu_lines(facts: Facts) -> list[tuple[str, str]]:
 
 def _gpu(gpu: Gpu) -> str:
     capability = "?" if isinstance(gpu.capability, Unknown) else ".".join(map(str, gpu.capability))
-    memory = f"{_bytes(gpu.free_bytes)} of {_bytes(gpu.total_bytes)} free"
+    memory = f"{bytes_text(gpu.free_bytes)} of {bytes_text(gpu.total_bytes)} free"
     slices = "" if isinstance(gpu.slices, Unknown) or gpu.mig is not True else f", {len(gpu.slices)} MIG instances"
     return f"{_text(gpu.name)}, capability {capability}, {memory}{slices}"
 
@@ -136,11 +136,12 @@ def plan_line(plan: LoadPlan) -> str:
     if not isinstance(plan.dtype, Unknown):
         parts.append(plan.dtype)
     if not isinstance(plan.memory, Unknown):
-        parts += [f"{_bytes(size)} of weights on {device}" for device, size in plan.memory.items()]
+        parts += [f"{bytes_text(size)} of weights on {device}" for device, size in plan.memory.items()]
     return ", ".join(parts)
 
 
-def _bytes(size: int | Unknown) -> str:
+def bytes_text(size: int | Unknown) -> str:
+    """Bytes for people, in GiB or what fits."""
     if isinstance(size, Unknown):
         return "?"
     for unit, width in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):

@@ -1,0 +1,138 @@
+"""The load plan as people read it: which module lands where, in which dtype and kernel, and how far each stage comes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qvl_preflight.plan import Kernel, LoadPlan, Situation, Stage, WillRaise
+from qvl_preflight.planner import STEPS
+from qvl_preflight.stack.placement import covering
+from qvl_preflight.unknown import Unknown
+
+if TYPE_CHECKING:
+    from qvl_preflight.safetensors import Tensor
+
+SCHEMA = "qvl-preflight/plan/1"
+_BLOCK = re.compile(r"^(.*?)\.(\d+)\.")
+# In words, in the order in which a release runs them.
+STAGES = {
+    Stage.ARGUMENTS: "arguments", Stage.CONFIG: "configuration", Stage.ENVIRONMENT: "packages", Stage.DTYPE: "dtype", Stage.MODEL: "model", Stage.KERNEL: "kernel",
+    Stage.DEVICE_MAP: "device map", Stage.MATERIALISE: "weights", Stage.FORWARD: "forward", Stage.ADAPTERS: "adapters", Stage.TRAINER: "trainer", Stage.STEP: "step",
+}  # fmt: skip
+_TRAINING = (Stage.ADAPTERS, Stage.TRAINER, Stage.STEP)
+
+
+@dataclass(frozen=True)
+class Module:
+    """One line: a module, or consecutive blocks that are alike. ``device`` is None where it is not known."""
+
+    name: str
+    device: str | None
+    dtype: str | None
+    kernel: str | None
+    stored_bytes: int  # in the checkpoint's files
+
+
+@dataclass(frozen=True)
+class Passed:
+    """How far one stage comes: what it raises, or what about it could not be worked out."""
+
+    stage: Stage
+    raises: tuple[WillRaise, ...]
+    open: tuple[str, ...]
+    silent: str | None = None  # what goes wrong without an exception
+
+    @property
+    def stops(self) -> bool:
+        """Does the call certainly end here?"""
+        return any(raised.certain for raised in self.raises)
+
+
+def modules(situation: Situation, plan: LoadPlan) -> tuple[Module, ...] | Unknown:
+    """The lines, in the order of the files; Unknown where the folder holds no weights."""
+    weights = situation.checkpoint.weights
+    if isinstance(weights, Unknown):
+        return weights
+    pieces: dict[str, list[Tensor]] = {}
+    for tensor in sorted(weights.tensors, key=lambda tensor: _order(tensor.name)):
+        block = _BLOCK.match(tensor.name)
+        pieces.setdefault(f"{block[1]}.{block[2]}" if block else tensor.name.rpartition(".")[0] or tensor.name, []).append(tensor)
+    return tuple(_joined(_module(name, tensors, plan) for name, tensors in pieces.items()))
+
+
+def _order(name: str) -> tuple[int, str, int]:
+    """Embeddings, blocks by number, the rest, the head: as a forward meets them."""
+    block = _BLOCK.match(name)
+    if block:
+        return 1, block[1], int(block[2])
+    return (0 if re.search(r"emb|wte|wpe", name) else 3 if "head" in name else 2), name, 0
+
+
+def _module(name: str, tensors: list[Tensor], plan: LoadPlan) -> Module:
+    device = None if isinstance(plan.device_map, Unknown) else covering(plan.device_map, name) or plan.device_map.get("")
+    quantized = isinstance(plan.kernel, Kernel) and bool(_BLOCK.match(f"{name}."))
+    return Module(
+        name, device, None if isinstance(plan.dtype, Unknown) else plan.dtype, plan.kernel.name if quantized and isinstance(plan.kernel, Kernel) else None,
+        sum(tensor.total_bytes for tensor in tensors),
+    )  # fmt: skip
+
+
+def _joined(lines: Iterator[Module]) -> Iterator[Module]:
+    """Consecutive blocks that are alike as one line, ``model.layers.0-27``."""
+    last: Module | None = None
+    for line in lines:
+        if last is not None and (joined := _and(last, line)) is not None:
+            last = joined
+            continue
+        if last is not None:
+            yield last
+        last = line
+    if last is not None:
+        yield last
+
+
+def _and(first: Module, second: Module) -> Module | None:
+    one, two = re.fullmatch(r"(.*)\.(\d+)(?:-(\d+))?", first.name), re.fullmatch(r"(.*)\.(\d+)", second.name)
+    if not one or not two or one[1] != two[1] or int(one[3] or one[2]) + 1 != int(two[2]):
+        return None
+    if (first.device, first.dtype, first.kernel) != (second.device, second.dtype, second.kernel):
+        return None
+    return Module(f"{one[1]}.{one[2]}-{two[2]}", first.device, first.dtype, first.kernel, first.stored_bytes + second.stored_bytes)
+
+
+def stages(situation: Situation, plan: LoadPlan) -> tuple[Passed, ...]:
+    """Each stage that this call has, in order."""
+    order = list(dict.fromkeys(stage for stage, _ in STEPS))
+    wanted = [stage for stage in order if stage not in _TRAINING or situation.request.trains]
+    return tuple(
+        Passed(
+            stage, tuple(raised for raised in plan.raises if raised.stage is stage),
+            tuple(dict.fromkeys(reason for where, _, reason in plan.undecided if where is stage)),
+            "the kernel passes no gradient" if stage is Stage.STEP and plan.trainable is False else None,
+        )
+        for stage in wanted
+    )  # fmt: skip
+
+
+def to_dict(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
+    """The JSON of plan/1."""
+    lines = modules(situation, plan)
+    return {
+        "schema": SCHEMA,
+        "model": situation.request.model,
+        "purpose": situation.request.purpose,
+        "plan": plan.to_dict(),
+        "modules": None if isinstance(lines, Unknown) else [vars(line) for line in lines],
+        "stages": [
+            {
+                "stage": STAGES[passed.stage],
+                "raises": [{"code": r.code, "type": r.type, "message": r.text, "certain": r.certain} for r in passed.raises],
+                "unknown": list(passed.open),
+                "silent": passed.silent,
+            }
+            for passed in stages(situation, plan)
+        ],
+    }
