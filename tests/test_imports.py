@@ -88,6 +88,8 @@ LAZY = {
     ("versions", "facts"): "typing only",
     ("facts_from", "probes"): "collecting runs the probes",
     ("report", "request"): "the doctor's report needs no call",
+    ("report", "render"): "a report shows itself when it is asked to",
+    ("api", "render"): "only text() needs it",
     ("rule", "rules"): "the registry is filled when it is asked for",
     ("__init__", "*"): "names are loaded on first use",
 }  # fmt: skip

@@ -22,14 +22,27 @@ class FixedKwargs(dict[str, Any]):
     """Corrected kwargs for from_pretrained.
 
     ``changes``: why each key changed. ``report``: everything found in the call as written. ``remaining``: what is found in the
-    corrected call, for what no kwarg mends.
+    corrected call, for what no kwarg mends. ``print(fixed.text())`` shows all of it.
     """
 
-    def __init__(self, kwargs: Mapping[str, Any], changes: tuple[Change, ...], report: Report, remaining: Report) -> None:
+    def __init__(self, kwargs: Mapping[str, Any], fixed: engine.Fixed) -> None:
         super().__init__(kwargs)
-        self.changes = changes
-        self.report = report
-        self.remaining = remaining
+        self._fixed = fixed
+        self.changes: tuple[Change, ...] = fixed.changes
+        self.report: Report = fixed.before
+        self.remaining: Report = fixed.after
+
+    def __repr__(self) -> str:
+        """``FixedKwargs({'device_map': {'': 0}}, changed: device_map (QVL402), left: nothing)``"""
+        changed = ", ".join(f"{change.path} ({change.code})" for change in self.changes)
+        left = ", ".join(finding.code for finding in self.remaining.findings)
+        return f"FixedKwargs({super().__repr__()}, changed: {changed or 'nothing'}, left: {left or 'nothing'})"
+
+    def text(self) -> str:
+        """The corrected call, why each key changed and what is left, as ``check --fix`` prints it."""
+        from qvl_preflight.render.layout import fixed_lines, plain  # only for people
+
+        return plain(fixed_lines(self._fixed))
 
     def to_plain(self) -> dict[str, Any]:
         """The kwargs in the plain form of the contract."""
@@ -56,7 +69,7 @@ def fix_kwargs(
     """Corrected kwargs for from_pretrained, a dict. Parameters as in `check`; ``unsafe`` applies the edits that may change the result."""
     case = situation(model, purpose, loader, peft, trainer, facts, kwargs)
     fixed = engine.fix(case, select_rules(select, ignore), unsafe=unsafe)
-    return FixedKwargs(apply_changes(kwargs, fixed.changes), fixed.changes, fixed.before, fixed.after)
+    return FixedKwargs(apply_changes(kwargs, fixed.changes), fixed)
 
 
 def doctor(*, facts: FactsLike = None, deep: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Report:

@@ -270,9 +270,9 @@ def _stack(arguments: argparse.Namespace) -> int:
     facts = facts_of(arguments.facts)
     stack = nearest(facts, arguments.purpose, arguments.method, read_python(arguments.python, facts))
     if arguments.json:
-        print(json.dumps(to_dict(stack, facts), indent=1))
+        cli_output.write(json.dumps(to_dict(stack, facts), indent=1))
     else:
-        print(requirements(stack, facts, arguments.purpose, arguments.method))
+        cli_output.write(requirements(stack, facts, arguments.purpose, arguments.method))
     return 0
 
 

@@ -8,14 +8,13 @@ from typing import Any
 
 from qvl_preflight.checkpoint import NO_WEIGHTS
 from qvl_preflight.exceptions import FixDidNotConverge
-from qvl_preflight.facts import field_names
-from qvl_preflight.judge import judge, ordered
+from qvl_preflight.judge import judge, offered, ordered
 from qvl_preflight.plan import UNPLANNED, LoadPlan, Situation
 from qvl_preflight.planner import make_plan
 from qvl_preflight.possible_stacks import on_possible_stacks
 from qvl_preflight.remedies import Remedies
-from qvl_preflight.report import Applicability, Change, Finding, Report, Severity, Skipped
-from qvl_preflight.rule import Rule
+from qvl_preflight.report import Applicability, Change, Finding, Report, Severity, Skipped, selection_note
+from qvl_preflight.rule import Rule, all_rules
 from qvl_preflight.versions import newer_than_read
 
 ROUNDS = 10
@@ -35,16 +34,17 @@ def check(situation: Situation, rules: Iterable[Rule]) -> Report:
     skipped += [
         Skipped(code, name, reason, True) for code, (name, reason) in matters.items() if code not in {item.code for item in skipped}
     ]
-    return Report(ordered(findings, plan.raises), tuple(skipped), situation.facts, plan, situation.request, _notes(situation))
+    left_out = len(all_rules()) - len(rules)
+    notes = _notes(situation, findings) + selection_note(left_out)
+    return Report(ordered(findings, plan.raises), tuple(skipped), situation.facts, plan, situation.request, notes, left_out)
 
 
 def offer(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
     """What rules may ask for, by name."""
-    facts = situation.facts
-    return {name: getattr(facts, name) for name in field_names()} | {
-        "facts": facts, "plan": plan, "devices": situation.devices, "packages": situation.packages, "request": situation.request,
-        "checkpoint": situation.checkpoint, "situation": situation, "remedies": Remedies(situation, plan),
-    }  # fmt: skip
+    return offered(
+        situation.facts, situation.devices, plan, packages=situation.packages, request=situation.request, checkpoint=situation.checkpoint,
+        situation=situation, remedies=Remedies(situation, plan),
+    )  # fmt: skip
 
 
 # A folder that holds a config.json alone is a common way to ask; its weights are unknown, and that alone is no open question.
@@ -69,15 +69,22 @@ def _open_questions(plan: LoadPlan) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _notes(situation: Situation) -> tuple[str, ...]:
+def _notes(situation: Situation, findings: Iterable[Finding]) -> tuple[str, ...]:
     request, notes = situation.request, []
     if not request.purpose_named and request.purpose != "inference":
+        notes.append(f"The purpose was taken to be {request.purpose}, from what else was given.")
+    if not request.purpose_named and any(_waits_for_the_purpose(finding) for finding in findings):
+        named = f'--purpose {request.purpose}, or purpose="{request.purpose}"'
         notes.append(
-            f"The purpose was taken to be {request.purpose}, from what else was given; name it (purpose=) to have every edit applied."
+            f"Edits marked (required) change a kernel, a dtype or the quantisation. Name the purpose to have them made: {named}."
         )
     if newer := newer_than_read(situation.packages):
         notes.append(f"{', '.join(newer)}: newer than the releases that were read; taken to behave as the newest of those.")
     return tuple(notes)
+
+
+def _waits_for_the_purpose(finding: Finding) -> bool:
+    return finding.fix is not None and finding.fix.applicability is Applicability.REQUIRED and finding.severity is not Severity.NOTE
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight import strict
+from qvl_preflight.facts import field_names
 from qvl_preflight.report import Finding, Severity, Skipped
 from qvl_preflight.unknown import Undecided
 
 if TYPE_CHECKING:
-    from qvl_preflight.plan import WillRaise
+    from qvl_preflight.devices import Devices
+    from qvl_preflight.facts import Facts
+    from qvl_preflight.plan import LoadPlan, WillRaise
     from qvl_preflight.rule import Rule
+    from qvl_preflight.unknown import Unknown
 
 _STAGES = ("import", "load", "forward", "train")
 
 
+def offered(facts: Facts, devices: Devices | Unknown, plan: LoadPlan | None = None, **more: Any) -> dict[str, Any]:
+    """What rules may ask for, by name; without a call that is the machine alone."""
+    sections = {name: getattr(facts, name) for name in field_names()}
+    return {**sections, "facts": facts, "devices": devices, "plan": plan, **more}
+
+
 def judge(rules: Iterable[Rule], offer: dict[str, Any]) -> tuple[list[Finding], list[Skipped]]:
+    """What the rules find, and which of them could not be decided."""
     findings: list[Finding] = []
     skipped: list[Skipped] = []
     for rule in rules:

@@ -106,9 +106,14 @@ class Change:
     reason: str
 
 
-@dataclass(frozen=True)
+def selection_note(left_out: int) -> tuple[str, ...]:
+    """What a reader must know where ``select`` and ``ignore`` left rules out."""
+    return (f"{left_out} rule{' was' if left_out == 1 else 's were'} left out by select and ignore.",) if left_out else ()
+
+
+@dataclass(frozen=True, repr=False)
 class Report:
-    """Everything a check found. ``plan`` is None where no model was named."""
+    """Everything a check found. ``plan`` is None where no model was named. ``print(report.text())`` shows it as the command line does."""
 
     findings: tuple[Finding, ...]
     skipped: tuple[Skipped, ...]
@@ -116,6 +121,24 @@ class Report:
     plan: LoadPlan | None = None
     request: Request | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)  # about the check itself
+    left_out: int = 0  # rules that were not asked, by select and ignore
+
+    def __repr__(self) -> str:
+        """``<Report fails: QVL306 error, QVL803 error; 2 not checked>``"""
+        found = [f"{finding.code} {finding.severity.value}" for finding in self.findings if finding.severity]
+        skipped = sum(item.matters for item in self.skipped)
+        return f"<Report {self.verdict}: {', '.join(found) or 'no findings'}{f'; {skipped} not checked' if skipped else ''}>"
+
+    def text(self) -> str:
+        """The report as the command line prints it, without colour, 80 columns wide."""
+        from qvl_preflight.render.layout import plain, report_lines  # only for people
+
+        return plain(report_lines(self))
+
+    @property
+    def ok(self) -> bool:
+        """Is the verdict ``ok``: no error, no warning, and nothing open that matters?"""
+        return self.verdict == "ok"
 
     @property
     def verdict(self) -> str:

@@ -73,7 +73,7 @@ def _printable(text: str) -> str:
 
 def _head(report: Report, width: int) -> Iterator[Line]:
     word, text = headline(report)
-    first, *rest = _wrapped(f"{word}  {text}", width)
+    first, *rest = _wrapped(text, width, f"{word}  ")  # a long path stays beside it
     yield ((word, _VERDICT_STYLE[report.verdict]), *_line(first[len(word) :]))
     yield from map(_line, rest)
     if report.plan is not None and report.plan.stops_at is None:
@@ -99,6 +99,8 @@ def _finding(number: int, finding: Finding, width: int) -> Iterator[Line]:
         modal = "will" if finding.raises.certain else "may"
         rows.append(("What", f"{STAGE[finding.stage]} {modal} raise {finding.raises.type}{_said(finding.raises)}", None))
         rows.append(("Why", finding.message, None))
+        if not finding.raises.certain and finding.raises.condition is None:
+            rows.append(("Known", "from the source of these releases; it was not seen to happen", None))
     else:
         rows.append(("What", finding.message, None))
     if finding.fix is not None:
@@ -153,5 +155,5 @@ def _grid(rows: list[Row], width: int) -> Iterator[Line]:
             lead = " " * (column + 3)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False) or [""]
+def _wrapped(text: str, width: int, lead: str = "") -> list[str]:
+    return textwrap.wrap(text, max(width, 20), initial_indent=lead, break_long_words=False, break_on_hyphens=False) or [lead]

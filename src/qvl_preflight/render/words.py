@@ -25,6 +25,8 @@ def verdict_of_call(report: Report) -> str:
     """What the verdict on a call means."""
     trains = report.request is not None and report.request.trains
     looked_at = "the load, the first forward or the training step" if trains else "the load or the first forward"
+    if report.left_out:
+        looked_at = "it by the rules that were asked"
     return {
         "fails": "this call will not do what was asked",
         "degraded": "it runs, but surely not as wanted",
@@ -37,7 +39,8 @@ def _environment(report: Report) -> str:
     if report.verdict in ("fails", "degraded"):
         return "not all of it can be used"
     if not report.skipped:
-        return "nothing wrong was found in driver, GPUs, torch and launch"
+        where = "by the rules that were asked" if report.left_out else "in driver, GPUs, torch and launch"
+        return f"nothing wrong was found {where}"
     others = [item for item in report.skipped if item.reason.endswith(NVIDIA_ONLY)]
     if others:
         checks = "a check was" if len(others) == 1 else f"{len(others)} checks were"
