@@ -63,10 +63,9 @@ def remote_code_over_several_gpus(
     told = _what_may_break(checkpoint, remote_code(checkpoint, request.loader), situation)
     if told is None:
         return
-    message, grave = told
-    loads = request.kwargs.get("trust_remote_code") is True
-    fix = _one_gpu(request, checkpoint, remedies) if grave and loads else None
-    yield Finding(message, "forward", fix=fix, severity=Severity.WARNING if grave and loads else Severity.NOTE)
+    loads = request.kwargs.get("trust_remote_code") is True  # else the class may be transformers' own, or the load stops before
+    fix = _one_gpu(request, checkpoint, remedies) if loads else None
+    yield Finding(told, "forward", fix=fix, severity=Severity.WARNING if loads else Severity.NOTE)
 
 
 def _spreads(request: Request, plan: LoadPlan) -> bool:
@@ -78,23 +77,18 @@ def _spreads(request: Request, plan: LoadPlan) -> bool:
     )
 
 
-def _what_may_break(checkpoint: Checkpoint, code: RemoteCode | Unknown, situation: Situation) -> tuple[str, bool] | None:
-    """The sentence, and whether it is more than worth knowing; None for code that keeps together what belongs together."""
+def _what_may_break(checkpoint: Checkpoint, code: RemoteCode | Unknown, situation: Situation) -> str | None:
+    """The sentence; None for code that keeps together what belongs together."""
     sees = any(key in checkpoint.config for key in _VISION)
     if isinstance(code, Unknown):
         tower = "its vision tower, say, with its text" if sees else "of different layers"
-        message = f"this model brings its own code ({code.reason}): a split over all visible GPUs fails in the forward if it joins tensors of two GPUs ({tower})"
-        return message, sees
+        return f"this model brings its own code ({code.reason}): a split over all visible GPUs fails in the forward if it joins tensors of two GPUs ({tower})"
     deep = attempt(lambda: looks_into_parts(situation))
     cut = code.cut(of_parts=True if isinstance(deep, Unknown) else deep)
     if cut:
-        message = f"the checkpoint's code does not keep {' and '.join(cut[:3])} together (_no_split_modules): the forward fails if a boundary between two GPUs falls into one"
-        return message, True
+        return f"the checkpoint's code does not keep {' and '.join(cut[:3])} together (_no_split_modules): the forward fails if a boundary between two GPUs falls into one"
     if sees and not code.moves:
-        return (
-            "the checkpoint's code moves no tensor between devices: the forward fails if its vision tower and its embeddings land on different GPUs",
-            True,
-        )
+        return "the checkpoint's code moves no tensor between devices: the forward fails if its vision tower and its embeddings land on different GPUs"
     return None
 
 
