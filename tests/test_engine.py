@@ -17,6 +17,7 @@ from qvl_preflight.rule import Rule, all_rules
 from qvl_preflight.testing import HARDWARE, machine
 
 GPTQ, PLAIN, QWEN_VL = "Qwen/Qwen2-7B-Instruct-GPTQ-Int4", "Qwen/Qwen2-7B-Instruct", "Qwen/Qwen-VL-Chat-Int4"
+LLAMA = "TheBloke/Llama-2-7B-Chat-GPTQ"  # a model type that every release knows
 SEED_CONFIG = {"__class__": "GPTQConfig", "bits": 4, "disable_exllama": True}
 
 
@@ -127,7 +128,7 @@ def test_a_kernel_that_trains_as_each_release_spells_it(
         if given
         else {"quantization_config": {"__class__": "GPTQConfig", "bits": 4}}
     )
-    done = fixed(checkpoints, GPTQ, "a100", stack, "qlora", device_map={"": 0}, **kwargs)
+    done = fixed(checkpoints, LLAMA, "a100", stack, "qlora", device_map={"": 0}, **kwargs)
     assert done["quantization_config"] == {"__class__": "GPTQConfig", **expected}
     assert done.remaining.findings == ()
 

@@ -20,6 +20,7 @@ LAYERS = (
     "exceptions",
     "missing",
     "unknown",
+    "auto_tables",
     "spelling",
     "versions",
     "borders",
@@ -60,6 +61,7 @@ LAYERS = (
     "__main__",
 )
 WITHIN_STACK = (
+    "auto_classes",
     "torch_wheels",
     "nvidia_driver",
     "cuda",

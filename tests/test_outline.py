@@ -17,7 +17,7 @@ from qvl_preflight.render.outline import outline_text
 from qvl_preflight.testing import checkpoint, machine
 from qvl_preflight.unknown import Unknown
 
-GPTQ = "Qwen/Qwen2-7B-Instruct-GPTQ-Int4"
+GPTQ = "TheBloke/Llama-2-7B-Chat-GPTQ"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import qvl_preflight
 from qvl_preflight.facts import Facts
 from qvl_preflight.testing import machine
 
-GPTQ = "Qwen/Qwen2-7B-Instruct-GPTQ-Int4"
+GPTQ = "TheBloke/Llama-2-7B-Chat-GPTQ"
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ _QUESTIONS = {
     "place": "where the weights land", "materialise": "whether the devices are there", "kernel": "which kernel holds the weights",
     "environment": "whether the packages go together", "post_init": "what the kernel does once it is loaded", "forward": "the first forward", "first_kernel": "whether torch has kernels for the GPU",
     "step": "whether the kernel trains", "adapters": "whether adapters fit", "dtype": "the dtype", "merge": "which quantisation is used",
+    "configuration": "whether the model type is known", "model_class": "whether the class fits the checkpoint",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from qvl_preflight.unknown import Unknown
 from qvl_preflight.versions import Evidence
 
 if TYPE_CHECKING:
+    from qvl_preflight.auto_tables import AutoClasses
     from qvl_preflight.checkpoint import Checkpoint
     from qvl_preflight.request import Request
 
@@ -106,6 +107,7 @@ class Situation:
     facts: Facts
     request: Request
     checkpoint: Checkpoint
+    auto_classes: AutoClasses | None = None  # of the installed transformers, read where no table covers that release
 
     @cached_property
     def packages(self) -> Packages:

@@ -9,6 +9,7 @@ from qvl_preflight import strict
 from qvl_preflight.plan import Draft, LoadPlan, Situation, Stage, WillRaise
 from qvl_preflight.stack import (
     attention,
+    auto_classes,
     awq,
     bitsandbytes,
     gptq,
@@ -31,7 +32,11 @@ Step = Callable[[Situation, Draft], Iterator[WillRaise]]
 
 # The order of 4.x and 5.x alike: arguments are checked before the configuration is read, the quantizer checks its environment before
 # the dtype, the model is built before its linear layers are replaced, "auto" is worked out after that (modeling_utils.py from_pretrained).
+# An Auto class has found configuration and class before it hands the arguments on (auto_factory.py).
 STEPS: tuple[tuple[Stage, Step], ...] = (
+    (Stage.ARGUMENTS, auto_classes.class_exists),
+    (Stage.CONFIG, auto_classes.configuration),
+    (Stage.CONFIG, auto_classes.model_class),
     (Stage.ARGUMENTS, transformers.arguments),
     (Stage.ARGUMENTS, transformers.launch_arguments),
     (Stage.CONFIG, quantizers.twice),

@@ -14,7 +14,7 @@ import qvl_preflight
 from qvl_preflight.plan import LoadPlan
 from qvl_preflight.testing import STACKS, machine
 
-GPTQ = "Qwen/Qwen2-7B-Instruct-GPTQ-Int4"
+GPTQ = "TheBloke/Llama-2-7B-Chat-GPTQ"
 GUARD = "Found modules on cpu/disk"
 
 

@@ -33,7 +33,11 @@ QWEN_VL: dict[str, Any] = {
 
 
 def _qwen2(layers: int, *, quantized: bool) -> Tensors:
-    hidden, inner, kv, vocab, dtype = 3584, 18944, 512, 152064, "F16" if quantized else "BF16"
+    return _decoder(layers, 3584, 18944, 512, 152064, quantized=quantized)
+
+
+def _decoder(layers: int, hidden: int, inner: int, kv: int, vocab: int, *, quantized: bool) -> Tensors:
+    dtype = "F16" if quantized else "BF16"
     tensors: dict[str, tuple[str, tuple[int, ...]]] = {"model.embed_tokens.weight": (dtype, (vocab, hidden))}
     for layer in range(layers):
         prefix = f"model.layers.{layer}."
@@ -106,6 +110,23 @@ def _qwen2_gptq(folder: str, layers: int) -> None:
     write_checkpoint(folder, config, [_qwen2(layers, quantized=True)])
 
 
+_LLAMA: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32,
+    "num_key_value_heads": 32, "vocab_size": 32000, "torch_dtype": "float16", "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+def _llama(folder: str, layers: int) -> None:
+    """Of a model type that every release knows."""
+    config = _LLAMA | {"num_hidden_layers": layers}
+    write_checkpoint(folder, config, [_decoder(layers, 4096, 11008, 4096, 32000, quantized=False)])
+
+
+def _llama_gptq(folder: str, layers: int) -> None:
+    config = _LLAMA | {"num_hidden_layers": layers, "quantization_config": _QUANTIZED}
+    write_checkpoint(folder, config, [_decoder(layers, 4096, 11008, 4096, 32000, quantized=True)])
+
+
 def _qwen_vl(folder: str, layers: int) -> None:
     """Its embeddings alone."""
     config = QWEN_VL | {"num_hidden_layers": layers, "visual": {"layers": 48, "width": 1664, "image_size": 448}}
@@ -144,11 +165,24 @@ def _own_code(folder: str, layers: int) -> None:
         file.write(_OWN_CODE)
 
 
+def _qwen2_vl(folder: str, layers: int) -> None:
+    """Its embeddings alone."""
+    config = {
+        "architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl", "hidden_size": 1536, "num_hidden_layers": layers,
+        "num_attention_heads": 12, "num_key_value_heads": 2, "vocab_size": 151936, "torch_dtype": "bfloat16", "tie_word_embeddings": True,
+        "vision_config": {"depth": 32, "embed_dim": 1280, "hidden_size": 1536},
+    }  # fmt: skip
+    write_checkpoint(folder, config, [{"model.embed_tokens.weight": ("BF16", (151936, 1536))}])
+
+
 # Writes a checkpoint into a folder, with that many layers.
 CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
     "Qwen/Qwen2-0.5B-Instruct": _qwen2_small,
     "Qwen/Qwen2-7B-Instruct": _qwen2_7b,
     "Qwen/Qwen2-7B-Instruct-GPTQ-Int4": _qwen2_gptq,
+    "meta-llama/Llama-2-7b-hf": _llama,
+    "TheBloke/Llama-2-7B-Chat-GPTQ": _llama_gptq,
+    "Qwen/Qwen2-VL-2B-Instruct": _qwen2_vl,
     "Qwen/Qwen-VL-Chat": _qwen_vl,
     "Qwen/Qwen-VL-Chat-Int4": _qwen_vl_int4,
     "broken/missing-shard": _missing_shard,

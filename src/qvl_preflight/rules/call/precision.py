@@ -69,11 +69,11 @@ def float16_on_the_cpu(plan: LoadPlan, request: Request, remedies: Remedies) -> 
 
     ## Example
     ```python hardware=no-gpu stack=seed
-    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", torch_dtype=torch.float16)
+    AutoModelForCausalLM.from_pretrained("meta-llama/Llama-2-7b-hf", torch_dtype=torch.float16)
     ```
     Use instead:
     ```python hardware=no-gpu stack=seed
-    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", torch_dtype=torch.float32)
+    AutoModelForCausalLM.from_pretrained("meta-llama/Llama-2-7b-hf", torch_dtype=torch.float32)
     ```
 
     ## Fix safety

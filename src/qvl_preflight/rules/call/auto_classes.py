@@ -1,0 +1,175 @@
+"""The class whose from_pretrained is called, and the checkpoint's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qvl_preflight.auto_tables import tables
+from qvl_preflight.checkpoint import Checkpoint
+from qvl_preflight.plan import LoadPlan, Situation
+from qvl_preflight.remedies import Remedies
+from qvl_preflight.report import Applicability, Finding, Fix, Severity
+from qvl_preflight.request import Request
+from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.stack.auto_classes import autos_of
+from qvl_preflight.unknown import Unknown, attempt
+
+# Of several Auto classes for one model class, the one that people mean.
+_USUAL = ("CausalLM", "ImageTextToText", "Vision2Seq", "MultimodalLM", "SpeechSeq2Seq", "Seq2SeqLM", "MaskedLM")
+
+
+@rule(
+    "QVL906",
+    Severity.ERROR,
+    topic="trust-remote-code",
+    symptoms=(
+        r"requires you to execute the (configuration|modeling) file in that repo",
+        r"requires you to execute execute some code in that repo",
+        r"contains custom code which must be executed to correctly ?load the model",
+        r"You can inspect the repository content at .*Please pass the argument `trust_remote_code=True`",
+    ),
+)
+def remote_code_not_trusted(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    The checkpoint brings its own code, and the call does not allow it.
+
+    ## What happens
+    `auto_map` in config.json names Python files of the checkpoint, and the installed transformers has no class of its own for that model
+    type. Without `trust_remote_code=True` the Auto classes of transformers 4.30 and later ask on a terminal, wait 15 seconds and raise;
+    without a terminal (a batch job) they raise at once. Where transformers has a class of its own, that one is used and nothing is asked.
+
+    ## Example
+    ```python stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen-VL-Chat", device_map={"": 0})
+    ```
+    Use instead, once you have read the code:
+    ```python stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen-VL-Chat", device_map={"": 0}, trust_remote_code=True)
+    ```
+
+    ## Fix safety
+    Unsafe: it runs the checkpoint's Python code with your rights. Read it, or trust who wrote it; `revision=` pins what you have read.
+    """
+    allow = remedies.edit("Allow the checkpoint's code, once you have read it", Applicability.UNSAFE, trust_remote_code=True)
+    yield from as_planned(plan, "QVL906", allow)
+
+
+@rule(
+    "QVL907",
+    Severity.ERROR,
+    topic="version-skew",
+    symptoms=(r"but Transformers does not recognize this architecture", r"configuration_auto\.py[\s\S]*KeyError: '[a-z0-9_-]+'"),
+)
+def model_type_not_known(plan: LoadPlan, checkpoint: Checkpoint) -> Iterator[Finding]:
+    """
+    The installed transformers does not know this model type.
+
+    ## What happens
+    `model_type` in config.json names an architecture that came with a later release, or left with an earlier one. Every Auto class raises
+    before anything is loaded: a KeyError up to transformers 4.35, then a ValueError that names the type.
+
+    ## Example
+    ```python stack=legacy
+    AutoModelForVision2Seq.from_pretrained("Qwen/Qwen2-VL-2B-Instruct", device_map={"": 0})
+    ```
+    Use instead a release that knows it:
+    ```python stack=middle-bnb
+    AutoModelForVision2Seq.from_pretrained("Qwen/Qwen2-VL-2B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Shown, not applied: other releases of transformers may need other releases of its companions.
+    """
+    model_type = str(checkpoint.config.get("model_type"))
+    known = tables().is_type(model_type)
+    fix = _install(tables().type_span(model_type), f"a transformers that knows {model_type}") if known else None
+    yield from as_planned(plan, "QVL907", fix)
+
+
+@rule("QVL908", Severity.ERROR, topic="version-skew", symptoms=(r"cannot import name '(Auto|\w+For)\w+' from 'transformers'",))
+def class_not_there(plan: LoadPlan, request: Request, situation: Situation) -> Iterator[Finding]:
+    """
+    The class that is called is not in the installed transformers.
+
+    ## What happens
+    Classes come and go: AutoModelForImageTextToText came with transformers 4.46, AutoModelForVision2Seq left with 5.0. The import raises.
+
+    ## Example
+    ```python
+    AutoModelForVision2Seq.from_pretrained("Qwen/Qwen2-VL-2B-Instruct", device_map={"": 0})
+    ```
+    Use instead:
+    ```python
+    AutoModelForImageTextToText.from_pretrained("Qwen/Qwen2-VL-2B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Shown, not applied: the class is not an argument of the call.
+    """
+    name = request.loader or ""
+    yield from as_planned(
+        plan, "QVL908", lambda _: _other_class(situation) or _install(tables().class_span(name), f"a transformers that has {name}")
+    )
+
+
+@rule(
+    "QVL909",
+    Severity.ERROR,
+    topic="wrong-auto-class",
+    symptoms=(r"Unrecognized configuration class <class .* for this kind of AutoModel",),
+)
+def wrong_auto_class(plan: LoadPlan, situation: Situation) -> Iterator[Finding]:
+    """
+    The Auto class that is called has no class for this checkpoint.
+
+    ## What happens
+    Each Auto class has a table of model types: a vision-language model is in that of AutoModelForImageTextToText (AutoModelForVision2Seq
+    before transformers 4.46), rarely in that of AutoModelForCausalLM. A checkpoint with code of its own names its Auto classes in
+    `auto_map`. Any other raises `Unrecognized configuration class …`.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-VL-2B-Instruct", device_map={"": 0})
+    ```
+    Use instead:
+    ```python
+    AutoModelForImageTextToText.from_pretrained("Qwen/Qwen2-VL-2B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Shown, not applied: the class is not an argument of the call.
+    """
+    yield from as_planned(plan, "QVL909", lambda _: _other_class(situation))
+
+
+def _install(span: str, title: str) -> Fix:
+    """``4.45 on`` or ``4.28 to 4.57`` as a command."""
+    since, _, last = span.partition(" to ")
+    if last:
+        major, minor = map(int, last.split("."))
+        return Fix.display(f"Install {title}", f"pip install 'transformers<={major}.{minor}.99'")
+    return Fix.display(f"Install {title}", f"pip install 'transformers>={since.removesuffix(' on')}'")
+
+
+def _other_class(situation: Situation) -> Fix | None:
+    """The Auto class that takes this checkpoint: the one that leads to the class it was saved from, if any does."""
+    config = situation.checkpoint.config
+    auto_map, model_type = config.get("auto_map"), config.get("model_type")
+    found: dict[str, tuple[str, ...]]
+    if isinstance(auto_map, dict) and situation.request.kwargs.get("trust_remote_code"):
+        found = {name: (str(reference).rpartition(".")[2],) for name, reference in auto_map.items() if name.startswith("AutoModel")}
+    else:
+        taken = attempt(lambda: dict(autos_of(situation, str(model_type))))
+        found = {} if isinstance(taken, Unknown) else taken
+    saved = config.get("architectures")
+    saved = saved[0] if isinstance(saved, list) and saved else None
+    fitting = [name for name, classes in found.items() if saved in classes] or list(found)
+    if not fitting:
+        return None
+    best = min(fitting, key=_preference)
+    return Fix.display(f"Call {best}.from_pretrained")
+
+
+def _preference(name: str) -> int:
+    kind = name.removeprefix("AutoModelFor")
+    return _USUAL.index(kind) if kind in _USUAL else len(_USUAL)

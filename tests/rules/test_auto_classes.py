@@ -1,0 +1,161 @@
+"""The class of the call against the checkpoint: what each release says, and where nothing may be said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qvl_preflight
+from qvl_preflight.report import Severity
+from qvl_preflight.testing import STACKS, machine
+
+REMOTE = {"AutoConfig": "configuration_tiny.TinyConfig", "AutoModelForCausalLM": "modeling_tiny.TinyForCausalLM"}
+CODES = ("QVL906", "QVL907", "QVL908", "QVL909")
+
+
+def found(tmp_path: Path, written: dict[str, Any], release: str | None, **call: Any) -> list[tuple[str, str, str]]:
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    packages = {**STACKS["legacy"]["packages"], "transformers": release}
+    report = qvl_preflight.check(str(tmp_path), facts=machine(packages=packages), **call)
+    return [
+        (finding.code, finding.raises.type if finding.raises else "", finding.raises.text if finding.raises else "")
+        for finding in report.findings
+        if finding.code in CODES
+    ]
+
+
+@pytest.mark.parametrize(
+    ("release", "kind", "text"),
+    [
+        ("4.30.2", "EOFError", "EOF when reading a line"),
+        ("4.32.0", "ValueError", "Loading this model requires you to execute execute some code"),
+        ("4.34.1", "ValueError", "The repository for {} contains custom code which must be executed to correctlyload the model."),
+        ("4.37.2", "ValueError", "The repository for {} contains custom code which must be executed to correctly load the model."),
+        ("4.52.4", "ValueError", "The repository `{}` contains custom code"),
+        ("5.23.0", "ValueError", "The repository {} contains custom code"),
+    ],
+)
+def test_code_that_is_not_allowed_in_the_words_of_each_release(tmp_path: Path, release: str, kind: str, text: str) -> None:
+    """Run with nothing on standard input."""
+    [(code, type_, said)] = found(tmp_path, {"model_type": "tiny", "auto_map": REMOTE}, release)
+    assert (code, type_) == ("QVL906", kind)
+    assert said.startswith(text.format(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("release", "text"),
+    [("4.37.2", "Loading {} requires you to execute the configuration file"), ("5.23.0", "The repository {} contains custom code")],
+)
+def test_code_that_is_refused_in_so_many_words(tmp_path: Path, release: str, text: str) -> None:
+    """trust_remote_code=False: nothing is asked."""
+    [(code, kind, said)] = found(tmp_path, {"model_type": "tiny", "auto_map": REMOTE}, release, trust_remote_code=False)
+    assert (code, kind) == ("QVL906", "ValueError")
+    assert said.startswith(text.format(tmp_path))
+
+
+def test_code_of_another_repository(tmp_path: Path) -> None:
+    """AutoConfig hands the repository over in the message's place since 4.53 (run on 5.23)."""
+    elsewhere = {name: f"org/repo--{reference}" for name, reference in REMOTE.items()}
+    config = {"model_type": "tiny", "auto_map": elsewhere}
+    assert found(tmp_path, config, "5.23.0")[0][2].startswith("org/repo You can inspect the repository content at")
+    assert found(tmp_path, config, "4.51.3")[0][2].startswith(f"The repository for {tmp_path} contains")
+
+
+@pytest.mark.parametrize(
+    ("config", "release", "call"),
+    [
+        pytest.param({"model_type": "tiny", "auto_map": REMOTE}, "4.37.2", {"trust_remote_code": True}, id="allowed"),
+        pytest.param({"model_type": "phi3", "auto_map": REMOTE}, "4.41.2", {}, id="transformers has a class of its own"),
+        pytest.param({"model_type": "phi3", "auto_map": REMOTE}, "5.23.0", {"trust_remote_code": False}, id="refused, and not needed"),
+        pytest.param({"model_type": "tiny", "auto_map": REMOTE}, "4.37.2", {"loader": "TinyForCausalLM"}, id="a class of their own"),
+        pytest.param({"model_type": "tiny"}, "5.23.0", {}, id="a type of no release and no class named"),
+        pytest.param({"model_type": "tiny"}, "5.23.0", {"loader": "LlavaLlamaForCausalLM"}, id="a type and a class of their own"),
+        pytest.param({"model_type": "qwen2_vl"}, "4.37.2", {"loader": "MyQwenForCausalLM"}, id="an unknown type under a class of their own"),
+        pytest.param({"model_type": "qwen2_vl"}, "5.23.0", {}, id="no class named"),
+        pytest.param({"model_type": "qwen2_vl"}, "5.23.0", {"loader": "AutoModel"}, id="AutoModel takes it"),
+        pytest.param({"model_type": "gemma3"}, "5.23.0", {"loader": "AutoModelForCausalLM"}, id="a vision model that has a causal one"),
+        pytest.param({"model_type": "llama"}, "5.23.0", {"loader": "AutoGPTQForCausalLM"}, id="a class of another package"),
+        pytest.param({"model_type": "qwen99"}, "9.0.0", {"loader": "AutoModel"}, id="a release newer than the table"),
+        pytest.param({"model_type": "qwen2_vl"}, "4.20.0", {"loader": "AutoModel"}, id="a release older than the table"),
+        pytest.param({"model_type": "qwen2_vl"}, "5.23.0", {"loader": "AutoModelForCausalLM", "gguf_file": "x.gguf"}, id="the type is in the GGUF file"),
+        pytest.param({"model_type": "qwen2_vl"}, "5.23.0", {"loader": "AutoModelForCausalLM", "config": {"__class__": "Qwen2Config"}}, id="another configuration"),
+        pytest.param({"architectures": ["X"]}, "5.23.0", {"loader": "AutoModelForCausalLM"}, id="no model type"),
+        pytest.param({"model_type": "tiny", "auto_map": REMOTE}, "4.37.2", {"loader": "AutoModelForCausalLM", "trust_remote_code": True}, id="its own class"),
+        pytest.param({"model_type": "phi3", "auto_map": REMOTE}, "5.23.0", {"loader": "AutoModelForTokenClassification", "trust_remote_code": True}, id="its own configuration, by name transformers' own"),
+    ],
+)  # fmt: skip
+def test_where_nothing_is_wrong_or_nothing_is_known(
+    tmp_path: Path, config: dict[str, Any], release: str, call: dict[str, Any]
+) -> None:
+    """Silence."""
+    assert found(tmp_path, config, release, **call) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "release", "loader", "expected"),
+    [
+        ({"model_type": "qwen2_vl"}, "4.32.0", "AutoModel", ("QVL907", "KeyError", "'qwen2_vl'")),
+        ({"model_type": "qwen2_vl"}, "4.37.2", None, ("QVL907", "ValueError", "The checkpoint you are trying to load has model type `qwen2_vl`")),
+        ({"model_type": "mega"}, "5.23.0", None, ("QVL907", "ValueError", "The checkpoint you are trying to load has model type `mega`")),
+        ({"model_type": "qwen2_vl"}, "4.44.2", "Qwen2VLForConditionalGeneration", ("QVL908", "ImportError", "cannot import name 'Qwen2VLFor")),
+        ({"model_type": "blip-2"}, "5.0.0", "AutoModelForVision2Seq", ("QVL908", "ImportError", "cannot import name 'AutoModelForVision2Seq' from")),
+        ({"model_type": "blip-2"}, "4.42.4", "AutoModelForCausalLM", ("QVL909", "ValueError", "Unrecognized configuration class <class 'transformers.models.")),
+        ({"model_type": "tiny", "auto_map": REMOTE}, "5.23.0", "AutoModel", ("QVL909", "ValueError", "Unrecognized configuration class <class 'transformers_modules.")),
+    ],
+)  # fmt: skip
+def test_the_class_does_not_go_with_the_checkpoint(
+    tmp_path: Path, config: dict[str, Any], release: str, loader: str | None, expected: tuple[str, str, str]
+) -> None:
+    """Each in the words of its release (run)."""
+    code, kind, text = found(tmp_path, config, release, loader=loader, trust_remote_code=True)[0]
+    assert (code, kind) == expected[:2]
+    assert text.startswith(expected[2])
+
+
+def test_a_type_that_the_program_may_register_itself_makes_a_warning(tmp_path: Path) -> None:
+    """LLaVA and others call AutoConfig.register before they load."""
+    (tmp_path / "config.json").write_text('{"model_type": "llava_llama"}')
+    finding = qvl_preflight.check(str(tmp_path), facts=machine(), loader="AutoModelForCausalLM").findings[0]
+    assert (finding.code, finding.severity) == ("QVL907", Severity.WARNING)
+    assert "does not register that type itself" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("config", "release", "trusted", "title"),
+    [
+        ({"model_type": "qwen2_vl", "architectures": ["Qwen2VLForConditionalGeneration"]}, "4.45.2", None, "Call AutoModelForVision2Seq.from_pretrained"),
+        ({"model_type": "qwen2_vl", "architectures": ["Qwen2VLForConditionalGeneration"]}, "5.23.0", None, "Call AutoModelForImageTextToText.from_pretrained"),
+        ({"model_type": "t5", "architectures": ["T5ForConditionalGeneration"]}, "4.51.3", None, "Call AutoModelForSeq2SeqLM.from_pretrained"),
+        ({"model_type": "tiny", "architectures": ["T"], "auto_map": {"AutoConfig": "c.C", "AutoModel": "m.T"}}, "4.51.3", True, "Call AutoModel.from_pretrained"),
+    ],
+)  # fmt: skip
+def test_the_class_that_takes_the_checkpoint_is_named(
+    tmp_path: Path, config: dict[str, Any], release: str, trusted: bool | None, title: str
+) -> None:
+    """The one that leads to the class that the checkpoint was saved from."""
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    packages = {**STACKS["legacy"]["packages"], "transformers": release}
+    report = qvl_preflight.check(
+        str(tmp_path), facts=machine(packages=packages), loader="AutoModelForCausalLM", trust_remote_code=trusted
+    )
+    [finding] = [finding for finding in report.findings if finding.code == "QVL909"]
+    assert finding.fix is not None
+    assert finding.fix.title == title
+
+
+def test_an_unknown_release_is_judged_by_what_all_of_them_do(tmp_path: Path) -> None:
+    """No release from 4.28 to 5.23 has the model type "qwen": each refuses the checkpoint's code in its own words."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen", "auto_map": REMOTE}))
+    report = qvl_preflight.check(str(tmp_path), facts={"packages": {"torch": "2.1.2"}, "packages_complete": False})
+    assert [finding.code for finding in report.findings if finding.topic == "trust-remote-code"] == ["QVL906"]
+    assert all(finding.severity is not Severity.ERROR for finding in report.findings)
+
+
+def test_allowing_code_is_never_applied_unasked(tmp_path: Path) -> None:
+    """It runs somebody else's program: fix_kwargs leaves it to the person."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen", "auto_map": REMOTE}))
+    assert "trust_remote_code" not in qvl_preflight.fix_kwargs(str(tmp_path), facts=machine(stack="legacy"))
+    assert qvl_preflight.fix_kwargs(str(tmp_path), facts=machine(stack="legacy"), unsafe=True)["trust_remote_code"] is True
