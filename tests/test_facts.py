@@ -270,6 +270,7 @@ def test_a_file_whose_field_does_not_fit_is_named(tmp_path: Path) -> None:
 TEXT = st.text(max_size=6)
 SIZE = st.integers(min_value=0, max_value=2**62)
 UNKNOWN = st.builds(Unknown, TEXT)
+RELEASE = st.sampled_from(("12.1", "13", "580.95.05"))
 COUNT, YES_OR_NO, WORDS = st.integers(0, 9), st.booleans(), st.lists(TEXT, max_size=2).map(tuple)
 
 
@@ -301,10 +302,10 @@ GPU = record(
     row_remap=TEXT,
 )
 NVIDIA = record(
-    Nvidia, kernel_module=TEXT | st.just(False), libcuda=TEXT | st.just(False), nodes=WORDS, locked_nodes=WORDS, nvml_error=st.integers(1, 9) | st.just(False),
+    Nvidia, kernel_module=RELEASE | st.just(False), libcuda=TEXT | st.just(False), nodes=WORDS, locked_nodes=WORDS, nvml_error=st.integers(1, 9) | st.just(False),
     lost=st.lists(COUNT, max_size=2).map(tuple), cards=COUNT, bound_to=TEXT, secure_boot=YES_OR_NO,
 )  # fmt: skip
-DRIVER = record(Driver, version=TEXT, cuda=TEXT)
+DRIVER = record(Driver, version=TEXT, cuda=RELEASE)
 # JSON has one way to say that there is no driver, and that way takes an empty list of GPUs: the two are drawn together.
 DRIVER_AND_GPUS = st.one_of(
     st.fixed_dictionaries({"driver": st.none() | DRIVER | UNKNOWN, "gpus": st.just(())}),
@@ -316,7 +317,7 @@ OTHERS = record(
     dict,
     python=record(Python, version=TEXT, implementation=TEXT, platform=TEXT, environment=TEXT),
     packages=mapping(TEXT | st.just(False) | UNKNOWN),
-    torch=record(Torch, cuda_build=TEXT | st.just(False), hip_build=TEXT | st.just(False), arch_list=WORDS, current_device=COUNT, xpu_build=TEXT | st.just(False), device_count=COUNT),
+    torch=record(Torch, cuda_build=RELEASE | st.just(False), hip_build=TEXT | st.just(False), arch_list=WORDS, current_device=COUNT, xpu_build=TEXT | st.just(False), device_count=COUNT),
     env=mapping(TEXT),
     launch=record(
         Launch, launcher=TEXT, world_size=COUNT, rank=COUNT, local_rank=COUNT, local_world_size=COUNT, notebook=YES_OR_NO,
@@ -341,6 +342,15 @@ def test_facts_survive_the_trip_through_json(facts: Facts) -> None:
     again = through_json(facts)
     assert again == facts
     assert json.dumps(again.to_dict()) == json.dumps(facts.to_dict())
+
+
+@pytest.mark.parametrize("text", ["", "12.", "CUDA 12.1", "12.1\n", "-1", "１２", "9" * 10])
+@pytest.mark.parametrize("path", ["driver.cuda", "torch.cuda_build", "nvidia.kernel_module"])
+def test_a_release_that_is_none_is_refused(path: str, text: str) -> None:
+    """What rules count with is numbers; said where it is read, not met as a crash later."""
+    section, _, name = path.partition(".")
+    with pytest.raises(InputError, match=f"{path} is .*expected a text such as 12.2"):
+        Facts.from_dict({section: {name: text}})
 
 
 # ── what is installed ───────────────────────────────────────────────────────────────────────────────────────────────────────────

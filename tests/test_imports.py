@@ -25,6 +25,7 @@ LAYERS = (
     "versions",
     "borders",
     "json_files",
+    "sections",
     "facts",
     "facts_from",
     "safetensors",

@@ -7,8 +7,9 @@ pydantic 1.10 turns ``False`` into ``"False"`` and a list into a record without 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import lru_cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -77,7 +78,12 @@ def _read_dataclass(kind: Any, value: Any, path: tuple[str, ...]) -> Any:
     for f in fields(kind):
         if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
             raise _Misfit(path, value, f"{f.name} in it")
-    return kind(**{f.name: _read(hints[f.name], value[f.name], (*path, f.name)) for f in fields(kind) if f.name in value})
+    given = {f.name: _read(hints[f.name], value[f.name], (*path, f.name)) for f in fields(kind) if f.name in value}
+    for f in fields(kind):
+        pattern, text = f.metadata.get("pattern"), given.get(f.name)
+        if pattern and isinstance(text, str) and not re.fullmatch(pattern, text):
+            raise _Misfit((*path, f.name), text, f"a text such as {f.metadata['such as']}")
+    return kind(**given)
 
 
 @lru_cache(maxsize=32)
@@ -123,9 +129,15 @@ def _described(kind: Any, records: dict[str, Any]) -> dict[str, Any]:
 def _described_record(kind: Any, records: dict[str, Any]) -> dict[str, Any]:
     hints = _hints(kind)
     required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-    properties = {f.name: _described(hints[f.name], records) for f in fields(kind)}
+    properties = {f.name: _described(hints[f.name], records) | _pattern(f) for f in fields(kind)}
     text = (kind.__doc__ or "").strip().partition("\n")[0]
     return {"type": "object", "description": text, "properties": properties, **({"required": required} if required else {})}
+
+
+def _pattern(described: Field[Any]) -> dict[str, Any]:
+    """For the texts among the alternatives; JSON Schema applies it to nothing else."""
+    pattern = described.metadata.get("pattern")
+    return {"pattern": f"^{pattern}$"} if pattern else {}
 
 
 def _distinct(options: list[dict[str, Any]]) -> list[dict[str, Any]]:

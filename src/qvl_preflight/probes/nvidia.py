@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from qvl_preflight.facts import Nvidia
 from qvl_preflight.probes.files import read_text
+from qvl_preflight.sections import RELEASE
 from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ def kernel_module() -> str | Literal[False] | Unknown:
     if text is not None:
         found = re.search(r"Kernel Module(?: for \S+)?\s+(\d+(?:\.\d+)+)", text)
         return found.group(1) if found else Unknown("/proc/driver/nvidia/version names no release")
-    return (read_text("/sys/module/nvidia/version") or "").strip() or False
+    version = (read_text("/sys/module/nvidia/version") or "").strip()
+    if version and not re.fullmatch(RELEASE, version):
+        return Unknown("/sys/module/nvidia/version names no release")
+    return version or False
 
 
 def device_nodes() -> tuple[str, ...] | Unknown:

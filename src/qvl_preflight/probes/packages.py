@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from qvl_preflight.facts import Torch
 from qvl_preflight.probes.files import read_text
+from qvl_preflight.sections import RELEASE
 from qvl_preflight.unknown import Unknown
 
 
@@ -120,7 +121,7 @@ def _arch_list(folder: str) -> tuple[str, ...] | Unknown:
 
 def _build(text: str, name: str) -> str | Literal[False] | Unknown:
     found = re.search(rf"^{name}\s*(?::[^=]*)?=\s*(None|['\"]([^'\"]*)['\"])", text, re.MULTILINE)
-    if found is None:
+    if found is None or (name == "cuda" and found.group(2) and not re.fullmatch(RELEASE, found.group(2))):
         return Unknown("torch/version.py does not say")
     return found.group(2) or False
 
