@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import textwrap
 from dataclasses import dataclass
@@ -45,12 +46,20 @@ def _example(info: str, code: str) -> Example:
     assert isinstance(call, ast.Call)
     settings: dict[str, Any] = dict(pair.split("=") for pair in info.split())
     if (trainer := settings.get("trainer")) is not None:
-        settings["trainer"] = {} if trainer == "yes" else dict.fromkeys(trainer.split(","), True)
+        settings["trainer"] = _trainer(trainer)
     settings["targets"] = tuple(filter(None, settings.pop("peft", "").split(",")))
     settings["loader"] = _loader(call.func)
     return Example(
         ast.literal_eval(call.args[0]), {keyword.arg or "": _from_python(keyword.value) for keyword in call.keywords}, **settings
     )
+
+
+def _trainer(said: str) -> dict[str, Any]:
+    """``yes``: a Trainer with defaults; ``fp16,use_cpu``: these switched on; else the settings as JSON, without blanks."""
+    if said.startswith("{"):
+        settings: dict[str, Any] = json.loads(said)
+        return settings
+    return {} if said == "yes" else dict.fromkeys(said.split(","), True)
 
 
 def _loader(called: ast.expr) -> str | None:

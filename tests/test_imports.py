@@ -82,6 +82,8 @@ WITHIN_STACK = (
     "awq",
     "peft",
     "trainer",
+    "deepspeed",
+    "fsdp",
     "precision",
     "eras",
     "proven",

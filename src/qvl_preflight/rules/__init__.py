@@ -7,7 +7,8 @@ from importlib import import_module
 ENVIRONMENT = ("cuda.driver", "cuda.reach", "cuda.torch_build", "cuda.gpus", "devices.visible", "devices.process", "twice")
 THEMES = (
     *ENVIRONMENT, "devices.ordinals", "quantization.methods", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "split", "packages",
-    "launch", "training.kernels", "call.auto_classes", "call.weights", "call.arguments", "call.attention",
+    "launch.maps", "launch.data_parallel", "launch.sharding", "launch.jobs",
+    "training.kernels", "call.auto_classes", "call.weights", "call.arguments", "call.attention",
     "training.precision",
     "call.precision",
 )  # fmt: skip

@@ -13,10 +13,10 @@ from qvl_preflight.devices import is_rank, may_be_rank
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Unknown, need
-from qvl_preflight.versions import Evidence
+from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
-    from qvl_preflight.plan import Draft, LoadPlan, Situation
+    from qvl_preflight.plan import Draft, LoadPlan, Quantization, Situation
 
 _PURELY_QUANTIZED = "You cannot perform fine-tuning on purely quantized models. Please attach trainable adapters"
 _AUTO_DISTRIBUTED = "You can't train a model that has been loaded with `device_map='auto'` in any distributed mode."
@@ -90,6 +90,26 @@ def offloaded(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         f"{len(away)} blocks lie on the {found[away[0]]}, where no gradient passes",
         evidence=evidence,
     )
+
+
+_COPIES_4_BIT = ByRelease(
+    "transformers",
+    Row(
+        "4.28",
+        "5.6",
+        True,
+        Evidence.SOURCE,
+        "transformers 4.57.1 trainer.py:2077, 5.5.0 trainer.py: is_loaded_in_8bit alone is exempt",
+    ),
+    Row("5.6", None, False, Evidence.SOURCE, "transformers 5.6.0, 5.23.0 trainer.py:2669"),
+)
+
+
+def copied(situation: Situation, quantization: Quantization) -> bool:
+    """Are layers of this kind copied by DataParallel, and not made for it? Raises Undecided."""
+    if quantization.method == "bitsandbytes":
+        return quantization.bits == 4 and _COPIES_4_BIT.value(situation.packages)
+    return quantization.method == "gptq"
 
 
 def data_parallel(situation: Situation, plan: LoadPlan) -> bool:

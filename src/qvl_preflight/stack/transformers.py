@@ -13,7 +13,7 @@ from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import Dtype, TorchDevice, device_name, show
 from qvl_preflight.stack.accelerate import STRATEGIES
-from qvl_preflight.unknown import Undecided, Unknown
+from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ _LOW_CPU: ByRelease[str | None] = ByRelease(
 _ZERO3 = ByRelease(
     "transformers",
     Row("4.32", "4.51", "DeepSpeed Zero-3 is not compatible with `low_cpu_mem_usage=True` or with passing a `device_map`.", Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py"),
-    Row("4.51", None, "DeepSpeed Zero-3 is not compatible with passing a `device_map`.", Evidence.SOURCE, "transformers 5.23.0 integrations/accelerate.py"),
+    Row("4.51", "5.0", "DeepSpeed Zero-3 is not compatible with passing a `device_map`.", Evidence.SOURCE, "transformers 4.51.3 modeling_utils.py:4137, 4.57.1 modeling_utils.py:4804"),
+    Row("5.0", None, "DeepSpeed Zero-3 is not compatible with passing a `device_map`.", Evidence.RUN, "transformers 5.23.0 integrations/accelerate.py:137"),
 )  # fmt: skip
 _NO_ACCELERATE = ByRelease(
     "transformers",
@@ -99,18 +100,7 @@ def arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def launch_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """ARGUMENTS: DeepSpeed ZeRO-3 and accelerate, which a device_map needs."""
-    low_cpu = situation.request.kwargs.get("low_cpu_mem_usage") is True and not situation.packages.at_least("transformers", 4, 51)
-    if zero3(situation) and (situation.request.device_map is not None or low_cpu):
-        row = _ZERO3.row(situation.packages)
-        yield WillRaise(
-            "QVL704",
-            Stage.ARGUMENTS,
-            "ValueError",
-            row.value,
-            "zero3",
-            "ZeRO-3 shards the model while it loads and refuses device_map and low_cpu_mem_usage=True",
-            evidence=row.evidence,
-        )
+    yield from _refused_by_zero3(situation)
     if situation.request.device_map is None:
         return
     installed, oldest = situation.packages.release("accelerate"), _OLDEST_ACCELERATE.value(situation.packages)
@@ -122,6 +112,24 @@ def launch_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             else "the installed accelerate is too old for this transformers and counts as missing"
         )
         yield WillRaise("QVL601", Stage.ARGUMENTS, *missing.value, "accelerate", why, evidence=missing.evidence)
+
+
+def _refused_by_zero3(situation: Situation) -> Iterator[WillRaise]:
+    """The integration of DeepSpeed is on from the moment at which TrainingArguments are made. 4.51 and later ignore low_cpu_mem_usage."""
+    low_cpu = situation.request.kwargs.get("low_cpu_mem_usage") is True
+    if not zero3(situation) or (situation.request.device_map is None and not low_cpu):
+        return
+    conditions = ["TrainingArguments are made before the model is loaded"]
+    if situation.request.device_map is None:
+        ignored = attempt(lambda: situation.packages.at_least("transformers", 4, 51))
+        if ignored is True:
+            return
+        conditions += ["transformers is older than 4.51"] * isinstance(ignored, Unknown)
+    row = attempt(lambda: _ZERO3.row(situation.packages))
+    row = _ZERO3.rows[0] if isinstance(row, Unknown) and low_cpu else need(row)
+    why = "ZeRO-3 shards the model while it loads and refuses device_map and low_cpu_mem_usage=True"
+    condition = " and ".join(conditions)
+    yield WillRaise("QVL704", Stage.ARGUMENTS, "ValueError", row.value, "zero3", why, condition, row.evidence)
 
 
 def zero3(situation: Situation) -> bool:

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from qvl_preflight.devices import Devices, is_rank
 from qvl_preflight.facts import Launch
 from qvl_preflight.missing import MISSING
-from qvl_preflight.plan import LoadPlan, Situation
+from qvl_preflight.plan import LoadPlan
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
-from qvl_preflight.stack.trainer import data_parallel
 from qvl_preflight.unknown import need
 
 
@@ -77,37 +76,6 @@ def another_ranks_gpu(request: Request, launch: Launch, devices: Devices, remedi
     mine = f"cuda:{need(launch.local_rank)}"
     if name.startswith("cuda:") and name != mine:
         yield Finding(f"rank {launch.rank} puts its model on {name}; its own GPU is {mine}", "train", fix=fix)
-
-
-@rule("QVL703", Severity.WARNING, topic="dataparallel-split")
-def data_parallel_over_gptq(plan: LoadPlan, situation: Situation, remedies: Remedies) -> Iterator[Finding]:
-    """
-    Trainer would wrap a GPTQ model in DataParallel.
-
-    ## What happens
-    In one plain process that sees several GPUs, Trainer copies the model to each of them (`nn.DataParallel`), unless it is spread already.
-    bitsandbytes models are exempt, GPTQ models are not: the copies share buffers and handles of the first GPU, and the first step fails or
-    computes on the wrong device. No argument of from_pretrained mends that.
-
-    ## Example
-    ```python hardware=two-gpus stack=legacy purpose=qlora trainer=yes
-    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0}, quantization_config=GPTQConfig(bits=4, use_exllama=False))
-    ```
-    Use instead, with one GPU shown or one process per GPU:
-    ```python hardware=a100 stack=legacy purpose=qlora trainer=yes
-    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0}, quantization_config=GPTQConfig(bits=4, use_exllama=False))
-    ```
-
-    ## Fix safety
-    Shown, not applied: it is a matter of how the script is started.
-    """
-    quantization = need(plan.quantization)
-    if quantization is not None and quantization.method == "gptq" and data_parallel(situation, plan):
-        yield Finding(
-            "Trainer will copy this GPTQ model to every visible GPU (DataParallel), which its layers do not survive",
-            "train",
-            fix=remedies.one_gpu_command(),
-        )
 
 
 @rule("QVL704", Severity.WARNING, topic="zero3-device-map", symptoms=(r"DeepSpeed Zero-3 is not compatible with",))

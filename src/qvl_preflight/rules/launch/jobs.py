@@ -1,0 +1,105 @@
+"""QVL7xx: a job whose launcher, DeepSpeed configuration and TrainingArguments do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qvl_preflight.devices import Devices
+from qvl_preflight.plan import LoadPlan
+from qvl_preflight.report import Finding, Fix, Severity
+from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.unknown import Unknown
+
+
+def _launch(devices: Devices | Unknown) -> Fix:
+    count = 1 if isinstance(devices, Unknown) else max(1, len(devices.visible))
+    return Fix.display("Start one process per GPU", f"torchrun --nproc_per_node {count} train.py")
+
+
+@rule(
+    "QVL709",
+    Severity.ERROR,
+    topic="fsdp-alone",
+    symptoms=(r"Using fsdp only works in distributed training", r"Using --fsdp xxx together with --deepspeed"),
+)
+def fsdp_alone(plan: LoadPlan, devices: Devices) -> Iterator[Finding]:
+    """
+    FSDP is asked for in a process without ranks, or beside DeepSpeed.
+
+    ## What happens
+    Trainer refuses both: `ValueError: Using fsdp only works in distributed training.` where no launcher started the process, and `Using --fsdp xxx
+    together with --deepspeed is not possible`.
+
+    ## Example
+    ```python purpose=full trainer=fsdp
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+    Use instead, started by torchrun:
+    ```python hardware=rank-1-of-2 purpose=full trainer=fsdp
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+
+    ## Fix safety
+    Shown, not applied: it is a matter of how the script is started.
+    """
+    yield from as_planned(plan, "QVL709", lambda raised: _launch(devices) if "distributed" in raised.text else None)
+
+
+@rule(
+    "QVL710",
+    Severity.WARNING,
+    topic="deepspeed-no-launcher",
+    symptoms=(r"No module named 'mpi4py'", r"'DummyOptim' object has no attribute 'step'"),
+)
+def deepspeed_without_launcher(plan: LoadPlan, devices: Devices) -> Iterator[Finding]:
+    """
+    DeepSpeed is asked for, and no launcher started the process.
+
+    ## What happens
+    DeepSpeed takes rank and address from variables that a launcher sets. Without them it asks MPI: `ModuleNotFoundError: No module named
+    'mpi4py'`. Older releases of accelerate prepare an optimizer for DeepSpeed and never start it: `AttributeError: 'DummyOptim' object has no
+    attribute 'step'`.
+
+    ## Example
+    ```python purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+    Use instead, started by torchrun, deepspeed or accelerate launch:
+    ```python hardware=rank-1-of-2 purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+
+    ## Fix safety
+    Shown, not applied: it is a matter of how the script is started.
+    """
+    yield from as_planned(plan, "QVL710", _launch(devices))
+
+
+@rule(
+    "QVL711",
+    Severity.ERROR,
+    topic="deepspeed-values",
+    symptoms=(r"Please correct the following DeepSpeed config values that mismatch", r"arg cannot be set to `(fp16|bf16)` when"),
+)
+def contradicting_deepspeed_values(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    The DeepSpeed configuration contradicts TrainingArguments.
+
+    ## What happens
+    Batch size, accumulation, clipping, learning rate and precision stand in both. Where a value of the DeepSpeed configuration is not `"auto"` and
+    not the one of TrainingArguments, training stops before its first step: `ValueError: Please correct the following DeepSpeed config values that
+    mismatch TrainingArguments values`.
+
+    ## Example
+    ```python hardware=rank-1-of-2 purpose=full trainer={"per_device_train_batch_size":2,"deepspeed":{"train_micro_batch_size_per_gpu":4}}
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+    Use instead:
+    ```python hardware=rank-1-of-2 purpose=full trainer={"per_device_train_batch_size":2,"deepspeed":{"train_micro_batch_size_per_gpu":"auto"}}
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+
+    ## Fix safety
+    Shown, not applied: it is a line of the DeepSpeed configuration.
+    """
+    yield from as_planned(plan, "QVL711", Fix.display('Write "auto" for these values in the DeepSpeed configuration'))
