@@ -70,6 +70,8 @@ WITHIN_STACK = (
     "accelerate",
     "transformers",
     "no_split",
+    "attention_support",
+    "flash",
     "attention",
     "placement",
     "quant_methods",

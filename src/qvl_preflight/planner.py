@@ -64,6 +64,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.FORWARD, kernel_images.first_kernel),
     (Stage.FORWARD, gptq.forward),
     (Stage.FORWARD, placement.meta),
+    (Stage.FORWARD, attention.forward),
     (Stage.FORWARD, precision.half_on_cpu),
     (Stage.ADAPTERS, peft.adapters),
     (Stage.TRAINER, precision.trainer_arguments),

@@ -10,27 +10,29 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.stack import flash
+from qvl_preflight.stack.attention_support import RUN, takes
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
 
-_NO_FLASH = ByRelease(
-    "transformers",
-    Row("4.34", "4.57", "FlashAttention2 has been toggled on, but it cannot be used due to the following error: the package flash_attn seems to be not installed", Evidence.RUN, "transformers 4.37.2 modeling_utils.py:1478"),
-    Row("4.57", "5.0", "FlashAttention2 has been toggled on, but it cannot be used due to the following error: the package flash_attn seems to be not installed", Evidence.SOURCE, "transformers 4.57.1"),
-    Row("5.0", None, "FlashAttention2 has been toggled on, but it cannot be used due to the following error: the package for FlashAttention2 doesn't seem to be installed", Evidence.RECORDED, "transformers 5.17.0 modeling_utils.py:1558"),
-)  # fmt: skip
-
-
-_PACKAGES = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}
-# Names that a release knows; from 5.0 on others can be registered by anyone.
+# Names that a release knows. From 4.48 on they stand in a registry, into which anyone can put more.
 _NAMES: ByRelease[tuple[str, ...] | None] = ByRelease(
     "transformers",
     Row("4.32", "4.36", None, Evidence.SOURCE, "transformers 4.35.2: no such argument"),
-    Row("4.36", "4.48", ("eager", "sdpa", "flash_attention_2"), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:1375"),
-    Row("4.48", None, None, Evidence.SOURCE, "transformers 4.48.3, 5.23.0: a registry"),
-)
+    Row("4.36", "4.47", ("eager", "sdpa", "flash_attention_2"), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:1375"),
+    Row("4.47", "4.48", ("eager", "sdpa", "flash_attention_2", "flex_attention"), Evidence.SOURCE, "transformers 4.47.1 modeling_utils.py"),
+    Row("4.48", "4.53", ("eager", "sdpa", "flash_attention_2", "flex_attention"), Evidence.RUN, "transformers 4.51.3 modeling_utils.py"),
+    Row("4.53", "5.0", ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"), Evidence.RUN, "transformers 4.57.1 modeling_utils.py"),
+    Row("5.0", None, ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention"), Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
+)  # fmt: skip
+_NO_FLASH = ByRelease(
+    "transformers",
+    Row("4.34", "4.36", "The current architecture does not support Flash Attention 2.0.", Evidence.SOURCE, "transformers 4.34.1, 4.35.2 modeling_utils.py"),
+    Row("4.36", None, "{} does not support Flash Attention 2", Evidence.RUN, "transformers 4.37.2, 4.57.1, 5.23.0 modeling_utils.py"),
+)  # fmt: skip
+_NO_SDPA = "{} does not support an attention implementation through torch.nn.functional.scaled_dot_product_attention yet."
 
 
 def asked_for(situation: Situation) -> str | None:
@@ -46,19 +48,55 @@ def asked_for(situation: Situation) -> str | None:
 
 
 def attention(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """MODEL: an attention implementation that is not known, or whose package is not installed."""
+    """MODEL: an attention implementation that is not known, that the model's class does not take, or whose package does not do."""
     asked = asked_for(situation)
     if asked is None:
         return
-    names = _NAMES.row(situation.packages)
-    if names.value is not None and asked not in names.value:
-        text = f'Specified `attn_implementation="{asked}"` is not supported.'
-        why = f'this release knows {", ".join(names.value)}, not "{asked}"'
-        yield WillRaise("QVL905", Stage.MODEL, "ValueError", text, "attention", why, evidence=names.evidence)
-    elif "/" in asked:
+    if "/" in asked and situation.packages.at_least("transformers", 4, 48):
         yield from _from_hub(situation, asked)
-    else:
-        yield from _flash(situation, asked)
+        return
+    yield from _unknown(situation, asked)
+    yield from _not_taken(situation, asked)
+    if asked in flash.VERSIONS:
+        yield from flash.load(situation, draft, asked)
+
+
+def forward(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """FORWARD: what FlashAttention asks of the GPU and the dtype."""
+    asked = asked_for(situation)
+    if asked in flash.VERSIONS:
+        yield from flash.forward(situation, draft, asked)
+
+
+def _unknown(situation: Situation, asked: str) -> Iterator[WillRaise]:
+    row = _NAMES.row(situation.packages)
+    if row.value is None or asked in row.value or "paged" in asked:
+        return
+    text = f'Specified `attn_implementation="{asked}"` is not supported.'
+    why = f'this release knows {", ".join(row.value)}, not "{asked}"'
+    open_to_all = situation.packages.at_least("transformers", 4, 48) and "flash" not in asked
+    condition = "nobody has registered an attention of that name" if open_to_all else None
+    yield WillRaise("QVL905", Stage.MODEL, "ValueError", text, "attention", why, condition, row.evidence)
+
+
+def _not_taken(situation: Situation, asked: str) -> Iterator[WillRaise]:
+    """The model's class has no such attention."""
+    release, checkpoint = situation.packages.release("transformers") or (0,), situation.checkpoint
+    if asked not in ("sdpa", "flash_attention_2") or release < (4, 34):
+        return
+    model = str(checkpoint.config.get("model_type"))
+    remote = checkpoint.remote_code and situation.request.kwargs.get("trust_remote_code") is True
+    if takes(model, remote, asked, release) is not False:
+        return
+    name = (checkpoint.config.get("architectures") or ["The model"])[0]
+    text = _NO_SDPA if asked == "sdpa" else _NO_FLASH.value(situation.packages)
+    why = (
+        f"{name} has no {asked} in this release"
+        if not remote
+        else f"the code of {name} chooses its attention itself, and takes none by this argument"
+    )
+    evidence = Evidence.RUN if model in RUN and not remote and release >= (4, 36) else Evidence.SOURCE
+    yield WillRaise("QVL932", Stage.MODEL, "ValueError", text.format(name), "attention", why, evidence=evidence)
 
 
 def _from_hub(situation: Situation, asked: str) -> Iterator[WillRaise]:
@@ -66,15 +104,3 @@ def _from_hub(situation: Situation, asked: str) -> Iterator[WillRaise]:
         text = "`kernels` is either not installed or uses an incompatible version."
         why = f'"{asked}" is fetched by the package kernels, which is not installed'
         yield WillRaise("QVL904", Stage.MODEL, "ImportError", text, "attention", why, evidence=Evidence.RECORDED)
-
-
-def _flash(situation: Situation, asked: str) -> Iterator[WillRaise]:
-    package = _PACKAGES.get(asked)
-    if package is None or situation.packages.has(package):
-        return
-    if situation.packages.at_least("transformers", 4, 57) and situation.packages.has("kernels"):
-        return  # falls back to the hub's kernel
-    row = _NO_FLASH.row(situation.packages)
-    text = row.value.replace("FlashAttention2", "FlashAttention3") if asked.endswith("3") else row.value
-    why = f"{asked} is asked for, and the package {package} is not installed"
-    yield WillRaise("QVL904", Stage.MODEL, "ImportError", text, "attention", why, evidence=row.evidence)

@@ -159,3 +159,31 @@ def without_kernels(gpu: Gpu, archs: tuple[str, ...]) -> str:
     """The sentence about a GPU for which a torch is not built."""
     name = "the GPU" if isinstance(gpu.name, Unknown) else gpu.name
     return f"{name} has compute capability {'.'.join(map(str, need(gpu.capability)))}, and the installed torch is built for {' '.join(archs)}"
+
+
+AMPERE = (8, 0)  # bfloat16, TensorFloat-32 and FlashAttention begin here
+
+
+def first_below(situation: Situation, devices: tuple[str, ...], capability: tuple[int, int]) -> Gpu | None:
+    """The first of these devices that is a GPU below a compute capability. Without a GPU among them: one where every GPU here is.
+
+    Raises Undecided where a capability is unknown.
+    """
+    found = need(situation.devices)
+    if not any(name.startswith("cuda") for name in devices):
+        below = [gpu for gpu in found.visible if tuple(need(gpu.capability)) < capability]
+        return below[0] if below and len(below) == len(found.visible) else None
+    for name in devices:
+        kind, _, ordinal = name.partition(":")
+        if kind == "cuda" and ordinal.isdecimal() and int(ordinal) < len(found.visible):
+            gpu = found.visible[int(ordinal)]
+            certain = found.order_known or all(tuple(need(other.capability)) < capability for other in found.visible)
+            if certain and tuple(need(gpu.capability)) < capability:
+                return gpu
+    return None
+
+
+def describe(gpu: Gpu) -> str:
+    """``Tesla T4 (compute capability 7.5)``."""
+    name = "the GPU" if isinstance(gpu.name, Unknown) else gpu.name
+    return f"{name} (compute capability {'.'.join(map(str, need(gpu.capability)))})"

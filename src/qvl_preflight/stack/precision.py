@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from qvl_preflight.facts import Gpu, Packages
     from qvl_preflight.plan import Draft, LoadPlan, Situation
 
-BF16_SINCE = (8, 0)  # compute capability: Ampere
-
 _OLD_BF16 = "Your setup doesn't support bf16/gpu. You need torch>=1.10, using Ampere GPU with cuda>=11.0"
 # Without any GPU bf16=True passed up to 4.51, and trained on the CPU.
 _BF16_WITHOUT_GPU: ByRelease[str | None] = ByRelease(
@@ -84,11 +82,11 @@ def _bf16(situation: Situation) -> Iterator[WillRaise]:
                 "QVL806", Stage.TRAINER, "ValueError", row.value, "trainer-precision", why, refusal.condition, row.evidence
             )
         return
-    gpu = old_gpu(situation, ("cuda:0",))
+    gpu = cuda.first_below(situation, ("cuda:0",), cuda.AMPERE)
     if gpu is None or (_ASKS_TORCH.value(situation.packages) and _TORCH_COUNTS_EMULATION.value(situation.packages)):
         return
     below = _BF16_BELOW_AMPERE.row(situation.packages)
-    why = f"{describe(gpu)} has no bfloat16, which begins with compute capability 8.0"
+    why = f"{cuda.describe(gpu)} has no bfloat16, which begins with compute capability 8.0"
     yield WillRaise("QVL806", Stage.TRAINER, "ValueError", below.value, "trainer-precision", why, evidence=below.evidence)
 
 
@@ -115,10 +113,10 @@ def _fp16(situation: Situation) -> Iterator[WillRaise]:
 
 def _tf32(situation: Situation) -> Iterator[WillRaise]:
     refusal = cuda.refusal(situation)
-    gpu = None if refusal else old_gpu(situation, ("cuda:0",))
+    gpu = None if refusal else cuda.first_below(situation, ("cuda:0",), cuda.AMPERE)
     if refusal is None and gpu is None:
         return
-    reason = refusal.why if refusal else f"{describe(gpu)} has none" if gpu else ""
+    reason = refusal.why if refusal else f"{cuda.describe(gpu)} has none" if gpu else ""
     why = f"tf32=True needs a GPU with compute capability 8.0 or later, and {reason}"
     evidence, condition = (Evidence.RUN, refusal.condition) if refusal else (Evidence.SOURCE, None)
     yield WillRaise("QVL808", Stage.TRAINER, "ValueError", _NO_TF32, "tf32", why, condition, evidence)
@@ -127,25 +125,6 @@ def _tf32(situation: Situation) -> Iterator[WillRaise]:
 def _other_accelerator(packages: Packages) -> bool:
     """Is there what makes a TPU or another maker's device visible to torch?"""
     return any(packages.has(name) for name in ("torch-xla", "torch-npu", "intel-extension-for-pytorch"))
-
-
-def old_gpu(situation: Situation, devices: tuple[str, ...]) -> Gpu | None:
-    """The first of these devices that is a GPU without bfloat16. Raises Undecided where its capability is unknown."""
-    visible, order_known = need(situation.devices).visible, need(situation.devices).order_known
-    for name in devices:
-        kind, _, ordinal = name.partition(":")
-        if kind == "cuda" and ordinal.isdecimal() and int(ordinal) < len(visible):
-            gpu = visible[int(ordinal)]
-            certain = order_known or all(tuple(need(other.capability)) < BF16_SINCE for other in visible)
-            if certain and tuple(need(gpu.capability)) < BF16_SINCE:
-                return gpu
-    return None
-
-
-def describe(gpu: Gpu) -> str:
-    """``Tesla T4 (compute capability 7.5)``."""
-    name = "the GPU" if isinstance(gpu.name, Unknown) else gpu.name
-    return f"{name} (compute capability {'.'.join(map(str, need(gpu.capability)))})"
 
 
 # ── what a GPU emulates ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,10 +136,10 @@ def emulated_bfloat16(situation: Situation, plan: LoadPlan) -> tuple[str, Gpu] |
     ``dtype``, ``bnb_4bit_compute_dtype`` or ``bf16`` (the Trainer's, where it is not refused).
     """
     setting = None if plan.blocked("trainer-precision") else _computes_in_bfloat16(situation, plan)
-    if setting is None or isinstance(plan.devices, Unknown):
+    if setting is None or isinstance(plan.devices, Unknown) or not any(name.startswith("cuda") for name in plan.devices):
         return None
     devices = plan.devices
-    gpu = attempt(lambda: old_gpu(situation, devices))
+    gpu = attempt(lambda: cuda.first_below(situation, devices, cuda.AMPERE))
     return None if gpu is None or isinstance(gpu, Unknown) else (setting, gpu)
 
 

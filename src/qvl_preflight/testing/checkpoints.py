@@ -95,6 +95,23 @@ def _qwen2_small(folder: str, layers: int) -> None:
     write_checkpoint(folder, _QWEN2 | sizes | {"num_hidden_layers": 1, "tie_word_embeddings": True}, [tensors])
 
 
+def _bloom(folder: str, layers: int) -> None:
+    """Without an attention of PyTorch's own."""
+    config = {
+        "architectures": ["BloomForCausalLM"],
+        "model_type": "bloom",
+        "hidden_size": 1024,
+        "n_layer": 1,
+        "n_head": 16,
+        "torch_dtype": "float16",
+    }
+    tensors = {
+        "word_embeddings.weight": ("F16", (250880, 1024)),
+        "h.0.self_attention.query_key_value.weight": ("F16", (3072, 1024)),
+    }
+    write_checkpoint(folder, config, [tensors])
+
+
 def _missing_shard(folder: str, layers: int) -> None:
     """Its index names a second shard that is not there."""
     _qwen2_7b(folder, layers)
@@ -185,6 +202,7 @@ CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
     "Qwen/Qwen2-VL-2B-Instruct": _qwen2_vl,
     "Qwen/Qwen-VL-Chat": _qwen_vl,
     "Qwen/Qwen-VL-Chat-Int4": _qwen_vl_int4,
+    "bigscience/bloom-560m": _bloom,
     "broken/missing-shard": _missing_shard,
     **QUANTIZED,
     "example/own-code": _own_code,

@@ -51,6 +51,8 @@ _OLD: dict[str, Any] = {
 
 STACKS: Mapping[str, dict[str, Any]] = {
     "today": {**_NEW, "packages": _TODAY},
+    "today-flash": {**_NEW, "packages": {**_TODAY, "flash-attn": "2.8.3"}},
+    "today-old-flash": {**_NEW, "packages": {**_TODAY, "flash-attn": "2.2.0"}},
     "today-bnb": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.50.2"}},
     "today-without-gptqmodel": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "gptqmodel"}},
     "today-without-accelerate": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "accelerate"}},

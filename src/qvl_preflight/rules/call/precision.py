@@ -9,7 +9,8 @@ from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Dtype, Request
 from qvl_preflight.rule import as_planned, rule
-from qvl_preflight.stack.precision import describe, emulated_bfloat16
+from qvl_preflight.stack.cuda import describe
+from qvl_preflight.stack.precision import emulated_bfloat16
 
 
 @rule(

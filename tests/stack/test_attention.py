@@ -1,0 +1,110 @@
+"""What each release does with an attention that is asked for. Rows marked "run" happened on a stack without a GPU; the others were read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qvl_preflight
+from qvl_preflight.request import Dtype
+from qvl_preflight.testing import machine
+
+FLASH = "flash_attention_2"
+
+
+def config(folder: Path, model: str = "llama", **more: Any) -> str:
+    name = {"llama": "LlamaForCausalLM", "opt": "OPTForCausalLM", "gpt2": "GPT2LMHeadModel", "qwen": "QWenLMHeadModel"}[model]
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": model, "architectures": [name], "torch_dtype": "bfloat16", **more})
+    )
+    return str(folder)
+
+
+def first(
+    folder: str, transformers: str, hardware: str = "a100", flash: str | None = "2.8.3", cuda: Any = "12.1", **kwargs: Any
+) -> tuple[str, str] | None:
+    packages = {"transformers": transformers, "torch": "2.4.1", "accelerate": "1.15.0", **({"flash-attn": flash} if flash else {})}
+    facts = machine(hardware, packages=packages, torch={"cuda_build": cuda, "hip_build": False})
+    plan = qvl_preflight.check(folder, facts=facts, **kwargs).plan
+    assert plan is not None
+    raised = [entry for entry in plan.raises if entry.cause == "attention"]
+    return (raised[0].type, raised[0].text[-60:]) if raised else None
+
+
+NO_GPU = [
+    ("4.37.2", False, "ValueError", "not initialized on GPU and with no GPU available."),  # run: torch built for the CPU
+    ("4.44.2", "12.1", "ImportError", "Flash Attention 2 is not available."),
+    ("4.51.3", "12.1", "ValueError", "Flash Attention 2 is not available on CPU."),  # run
+    ("4.57.1", "12.1", "ValueError", "Flash Attention 2 is not available on CPU."),  # run
+    ("5.23.0", "12.1", "ImportError", "FlashAttention2 is not available on CPU."),  # run
+]
+
+
+@pytest.mark.parametrize(("release", "cuda", "kind", "text"), NO_GPU)
+def test_without_a_gpu(tmp_path: Path, release: str, cuda: Any, kind: str, text: str) -> None:
+    """Each release has words of its own."""
+    found = first(config(tmp_path), release, "no-gpu", cuda=cuda, attn_implementation=FLASH)
+    assert found is not None
+    assert (found[0], found[1].endswith(text)) == (kind, True), found
+
+
+OLD = [
+    ("4.57.1", "2.0.1", True),
+    ("4.57.1", "2.2.0", False),
+    ("5.2.0", "2.2.0", False),
+    ("5.23.0", "2.2.0", True),
+    ("5.23.0", "2.3.3", False),
+]
+
+
+@pytest.mark.parametrize(("release", "flash", "refused"), OLD)
+def test_the_oldest_flash_attn_that_is_taken(tmp_path: Path, release: str, flash: str, refused: bool) -> None:
+    """2.1.0, and 2.3.3 from 5.5 on."""
+    assert (
+        first(config(tmp_path), release, flash=flash, attn_implementation=FLASH, device_map={"": 0}, torch_dtype=Dtype("bfloat16"))
+        is not None
+    ) == refused
+
+
+TAKEN = [
+    ("opt", "4.37.2", "sdpa", False), ("opt", "4.51.3", "sdpa", True), ("gpt2", "4.37.2", FLASH, False), ("gpt2", "4.51.3", FLASH, True),
+    ("gpt2", "4.37.2", "sdpa", False), ("llama", "4.37.2", "sdpa", True), ("llama", "4.37.2", "eager", True), ("opt", "4.37.2", "eager", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "release", "asked", "taken"), TAKEN)
+def test_which_class_takes_which_attention(tmp_path: Path, model: str, release: str, asked: str, taken: bool) -> None:
+    """Run on both releases."""
+    found = first(config(tmp_path, model), release, attn_implementation=asked, device_map={"": 0}, torch_dtype=Dtype("bfloat16"))
+    assert (found is None) == taken
+
+
+def test_what_remote_code_takes_is_not_known(tmp_path: Path) -> None:
+    """The class in the folder may have what transformers' own has not; Qwen's is known to have neither."""
+    auto_map = {"AutoModelForCausalLM": "modeling.Model"}
+    call = {"attn_implementation": "sdpa", "trust_remote_code": True, "device_map": {"": 0}}
+    assert first(config(tmp_path, "opt", auto_map=auto_map), "4.37.2", **call) is None
+    assert first(config(tmp_path, "qwen", auto_map=auto_map), "4.37.2", **call) is not None
+
+
+def test_a_model_that_is_not_on_the_gpu_yet_is_no_finding(tmp_path: Path) -> None:
+    """People move it afterwards; transformers warns."""
+    assert first(config(tmp_path), "4.51.3", attn_implementation=FLASH, torch_dtype=Dtype("bfloat16")) is None
+
+
+def test_float32_under_the_trainers_autocast_is_no_finding(tmp_path: Path) -> None:
+    """bf16=True runs the forward in bfloat16."""
+    call = {"attn_implementation": FLASH, "torch_dtype": Dtype("float32"), "device_map": {"": 0}}
+    assert first(config(tmp_path), "4.51.3", **call) is not None
+    assert first(config(tmp_path), "4.51.3", trainer={"bf16": True}, purpose="full", **call) is None
+
+
+def test_a_registered_name_may_be_known(tmp_path: Path) -> None:
+    """From 4.48 on anyone can register one: that is a condition, unless the name is a slip of FlashAttention's."""
+    folder, facts = config(tmp_path), machine("a100")
+    mine = qvl_preflight.check(folder, facts=facts, device_map={"": 0}, attn_implementation="my_attention").findings
+    slip = qvl_preflight.check(folder, facts=facts, device_map={"": 0}, attn_implementation="flash_attn_2").findings
+    assert [(f.code, f.severity.value) for f in (*mine, *slip) if f.severity] == [("QVL905", "warning"), ("QVL905", "error")]
