@@ -7,6 +7,7 @@ import json
 import re
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from qvl_preflight.cli_values import _from_python
@@ -32,6 +33,17 @@ class Example:
 def peft_of(example: Example) -> dict[str, Any] | None:
     """The LoraConfig of an example, as a mapping."""
     return {"r": 8, "target_modules": list(example.targets)} if example.targets else None
+
+
+def model_of(example: Example, root: Path) -> str:
+    """A named checkpoint, or a hub id that only a cache knows."""
+    return str(root / example.model) if (root / example.model).is_dir() else example.model
+
+
+def kwargs_of(example: Example, root: Path) -> dict[str, Any]:
+    """A cache of an example lies beside the checkpoints."""
+    given = example.kwargs
+    return {**given, "cache_dir": str(root / given["cache_dir"])} if "cache_dir" in given else given
 
 
 def examples(rule: Rule) -> tuple[Example, Example]:

@@ -184,9 +184,9 @@ def test_an_index_of_another_shape_is_refused(tmp_path: Path, text: str, message
 
 
 def test_a_shard_that_is_none_is_refused(tmp_path: Path) -> None:
-    """A page saved in place of the weights is an input error, not a short shard."""
+    """What cannot be told to be anything is an input error, not a short shard."""
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
-    (tmp_path / "model.safetensors").write_bytes(b"<html></html>")
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
     checkpoint = read_checkpoint(str(tmp_path), {})
     with pytest.raises(InputError, match="not a safetensors file"):
         _ = checkpoint.weights

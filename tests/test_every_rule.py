@@ -14,7 +14,7 @@ from qvl_preflight.facts import field_names
 from qvl_preflight.report import Applicability, Report, Severity
 from qvl_preflight.rule import Rule, all_rules
 from qvl_preflight.testing import machine
-from rule_pages import Example, examples, peft_of
+from rule_pages import Example, examples, kwargs_of, model_of, peft_of
 
 RULES = all_rules()
 THEMES = {
@@ -28,8 +28,8 @@ every_rule = pytest.mark.parametrize("rule", RULES, ids=[f"{rule.code}-{rule.nam
 def report_of(example: Example, root: Path) -> Report:
     facts = machine(example.hardware, example.stack)
     return qvl_preflight.check(
-        str(root / example.model), facts=facts, purpose=example.purpose, loader=example.loader, trainer=example.trainer, peft=peft_of(example),
-        **example.kwargs,
+        model_of(example, root), facts=facts, purpose=example.purpose, loader=example.loader, trainer=example.trainer, peft=peft_of(example),
+        **kwargs_of(example, root),
     )  # fmt: skip
 
 
@@ -92,8 +92,8 @@ def test_fix_leads_from_the_example_to_a_clean_call(rule: Rule, checkpoints: Pat
     """Where a rule promises an edit, applying it makes its own finding go away, and fixing again changes nothing."""
     bad, _ = examples(rule)
     case = api.situation(
-        str(checkpoints / bad.model), bad.purpose or "inference", bad.loader, peft_of(bad), bad.trainer,
-        machine(bad.hardware, bad.stack), bad.kwargs,
+        model_of(bad, checkpoints), bad.purpose or "inference", bad.loader, peft_of(bad), bad.trainer,
+        machine(bad.hardware, bad.stack), kwargs_of(bad, checkpoints),
     )  # fmt: skip
     fixed = engine.fix(case, RULES, unsafe=True)
     promised = fixed.before.findings[0].fix

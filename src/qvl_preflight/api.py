@@ -7,15 +7,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from qvl_preflight import engine
-from qvl_preflight.checkpoint import read_checkpoint
+from qvl_preflight.checkpoint import Checkpoint, read_checkpoint
 from qvl_preflight.environment import examine
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.facts import Facts, Packages
 from qvl_preflight.facts_from import FactsLike, facts_of
 from qvl_preflight.live import apply_changes
 from qvl_preflight.plan import Situation
 from qvl_preflight.report import Change, Report
-from qvl_preflight.request import ConfigObject, make_request, to_plain, to_record
+from qvl_preflight.request import ConfigObject, Request, make_request, to_plain, to_record
 from qvl_preflight.rule import find_rule, select_rules
+from qvl_preflight.sources import Asked, Place
+from qvl_preflight.stack.hub import is_offline
+from qvl_preflight.unknown import Unknown, attempt
 
 
 class FixedKwargs(dict[str, Any]):
@@ -91,6 +95,17 @@ def situation(
         raise InputError(f"model is a {type(model).__name__}; expected a folder or a hub id")
     known = facts_of(facts)
     request = make_request(os.fspath(model), kwargs, purpose=purpose, loader=loader, peft=peft, trainer=trainer)
-    checkpoint = read_checkpoint(request.model, os.environ)
+    checkpoint = _checkpoint(request, known, here=facts is None)
     given = request.kwargs.get("config")
     return Situation(known, request, checkpoint.with_config(given.fields) if isinstance(given, ConfigObject) else checkpoint)
+
+
+def _checkpoint(request: Request, facts: Facts, *, here: bool) -> Checkpoint:
+    """The checkpoint, where the call itself would find it. ``here``: the facts are this machine's own."""
+    packages, asked = Packages(facts), Asked.of(request.kwargs)
+    release = attempt(lambda: packages.release("transformers"))
+    env = None if here or isinstance(facts.env, Unknown) else facts.env
+    place = Place(
+        os.environ, {} if env is None and not here else env, None if isinstance(release, Unknown) else release, request.hub
+    )
+    return read_checkpoint(request.model, os.environ, asked, place, offline=is_offline(facts, packages, asked))

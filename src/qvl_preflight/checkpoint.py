@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from qvl_preflight.caches import modelscope_folder
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.json_files import read_json
-from qvl_preflight.safetensors import Tensor, read_header
-from qvl_preflight.unknown import Unknown
+from qvl_preflight.safetensors import Tensor
+from qvl_preflight.sources import Asked, Place, Source, cached, find_source
+from qvl_preflight.unknown import Undecided, Unknown
+from qvl_preflight.weight_files import WeightFiles, choose, read_files, read_json
 
 NO_WEIGHTS = Unknown("the folder holds no weights, only its config.json")
+BIN_WEIGHTS = Unknown("the weights are .bin files, whose tensors are not read")
+NOT_FETCHED = Unknown("the weights are not in the cache yet")
+# Reasons for unknown weights that are no open question: a common way to ask, or files that are fetched by the call itself.
+USUAL = (NO_WEIGHTS.reason, BIN_WEIGHTS.reason, NOT_FETCHED.reason)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Checkpoint:
 
     path: str
     config: Mapping[str, Any]
+    source: Source | None = field(default=None, compare=False)  # None: described, not found
+    asked: Asked = field(default_factory=Asked, compare=False)
 
     @property
     def quantization(self) -> Mapping[str, Any] | None:
@@ -75,74 +83,129 @@ class Checkpoint:
     def with_config(self, given: Mapping[str, Any]) -> Checkpoint:
         """The checkpoint under a configuration that the call passes itself (``config=``). Nested objects count by their fields."""
         plain = {key: getattr(value, "fields", value) for key, value in given.items()}
-        stored = self.quantization
+        stored = None if isinstance(self.config, UnreadConfig) else self.quantization
         if stored is not None and isinstance(plain.get("quantization_config"), Mapping):
             plain["quantization_config"] = {**plain["quantization_config"], "quant_method": stored.get("quant_method")}
-        return Checkpoint(self.path, {**self.config, **plain})
+        stored_config = (
+            {} if isinstance(self.config, UnreadConfig) else self.config
+        )  # a configuration that is passed is read nowhere
+        return replace(self, config={**stored_config, **plain})
+
+    def as_asked(self, kwargs: Mapping[str, Any]) -> Checkpoint:
+        """The checkpoint as a corrected call asks for it: other kwargs can mean other files."""
+        asked = Asked.of(kwargs)
+        if asked == self.asked:
+            return self
+        source = self.source
+        if source is None or source.hub != "huggingface" or asked.revision == self.asked.revision:
+            return replace(self, asked=asked)
+        source = cached(source.model, asked.revision, source.cache, source.same_cache)
+        path = source.path("config.json")
+        config = read_config(path) if path is not None and isinstance(self.config, UnreadConfig) else self.config
+        return replace(self, path=source.folder or "", config=config, source=source, asked=asked)
+
+    @cached_property
+    def files(self) -> WeightFiles | Unknown:
+        """The weight files that this call loads, and their state. Raises InputError for one that cannot be read."""
+        asked = self.asked
+        if asked.gguf_file is not None:
+            return Unknown("the weights come out of a GGUF file, which is not read")
+        if isinstance(self.config, UnreadConfig):
+            return Unknown(self.config.reason)
+        if asked.other_framework or self.config.get("transformers_weights"):
+            return Unknown("the call names weights of its own, which are not read")
+        folder = os.path.join(self.path, asked.subfolder)
+        choice = choose(lambda name: os.path.isfile(os.path.join(folder, name)), asked.use_safetensors, asked.variant)
+        if choice is None:
+            return NOT_FETCHED if self.source is not None and self.source.hub else NO_WEIGHTS
+        found = read_files(folder, choice)
+        return Unknown(found) if isinstance(found, str) else found
 
     @cached_property
     def weights(self) -> Weights | Unknown:
         """The headers of all shards, read once. Raises InputError for a file that is no safetensors file."""
-        return _read_weights(self.path)
+        files = self.files
+        if isinstance(files, Unknown):
+            return files
+        if files.choice.format == "bin":
+            return BIN_WEIGHTS
+        if files.missing and self.source is not None and self.source.hub:
+            return NOT_FETCHED
+        if files.stand_ins:
+            return Unknown("other files lie in place of the weights")
+        return Weights(files.tensors, files.missing, files.short)
+
+    @property
+    def total_bytes(self) -> int | Unknown:
+        """The weights on paper, of .bin files and of an index alone as well."""
+        files = self.files
+        if isinstance(files, Unknown):
+            return files
+        return files.total_bytes if files.total_bytes is not None else Unknown("some of the weight files are not there")
 
 
-def read_checkpoint(model: str, env: Mapping[str, str]) -> Checkpoint:
-    """The checkpoint of a local folder, or of a hub id in the local Hugging Face cache. Raises InputError."""
-    folder = model if os.path.isdir(model) else _cached_snapshot(model, env)
-    path = os.path.join(folder, "config.json")
-    config = _read_json(path)
+class UnreadConfig(Mapping[str, Any]):
+    """Stands for a config.json that the call itself will not find, or that is no file of its own: every question to it is undecided."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __getitem__(self, key: str) -> Any:
+        raise Undecided(self.reason)
+
+    def __iter__(self) -> Iterator[str]:
+        raise Undecided(self.reason)
+
+    def __len__(self) -> int:
+        raise Undecided(self.reason)
+
+
+def read_checkpoint(
+    model: str, env: Mapping[str, str], asked: Asked | None = None, place: Place | None = None, *, offline: bool = False
+) -> Checkpoint:
+    """The checkpoint of a local folder, or of a hub id in a local cache. Raises InputError.
+
+    ``offline``: the call itself will fetch nothing. What it does not find then is its own failure, and no input error.
+    """
+    asked = asked or Asked()
+    source = find_source(model, asked, place or Place(env))
+    if source is None:
+        raise InputError(f"{model}: no such folder; expected one that holds config.json")
+    if source.folder is None and not offline:
+        raise InputError(_not_cached(source, asked, env))
+    name = "/".join(filter(None, (asked.subfolder.strip("/"), "config.json")))
+    path = source.path(name)
+    if path is None and (source.hub == "huggingface" and offline):
+        return Checkpoint(source.folder or "", UnreadConfig("config.json is not in the cache"), source, asked)
+    if path is None and asked.gguf_file:
+        return Checkpoint(source.folder or "", UnreadConfig("the configuration comes out of the GGUF file"), source, asked)
+    folder = source.folder or ""
+    return Checkpoint(folder, read_config(path or os.path.join(folder, name)), source, asked)
+
+
+def read_config(path: str) -> Mapping[str, Any]:
+    """One config.json. Raises InputError."""
+    config = read_json(path)
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(config).__name__}")
     given = config.get("quantization_config")
     if given is not None and not isinstance(given, dict):
         raise InputError(f"{path}: quantization_config is {json.dumps(given)[:40]}; expected an object with quant_method")
-    return Checkpoint(folder, config)
+    return config
 
 
-def _cached_snapshot(model: str, env: Mapping[str, str]) -> str:
-    """The newest snapshot of ``main`` in the cache (huggingface_hub 0.17 to 1.31, file_download.py: models--org--name/refs, snapshots)."""
-    home = env.get("HF_HOME") or os.path.join(
-        env.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "huggingface"
-    )
-    cache = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
-    repo = os.path.join(cache, "models--" + model.replace("/", "--"))
-    if model.count("/") <= 1 and not model.startswith((".", "/", "~")):
-        revision = os.path.join(repo, "refs", "main")
-        try:
-            if os.path.isfile(revision):
-                with open(revision, encoding="utf-8") as file:
-                    return os.path.join(repo, "snapshots", file.read(100).strip())
-        except (OSError, ValueError):
-            pass  # a reference that cannot be read leads nowhere
-        raise InputError(
-            f"{model}: neither a folder here nor a model in the cache {cache}; give the folder, or fetch it with 'hf download {model} config.json'"
+def _not_cached(source: Source, asked: Asked, env: Mapping[str, str]) -> str:
+    """Which cache was looked in, what it has instead, and what to do."""
+    if source.hub == "modelscope":
+        return f"{source.model}: not in ModelScope's cache; give the folder, or fetch it with 'modelscope download {source.model} config.json'"
+    at = "" if asked.revision == "main" else f" --revision {asked.revision}"
+    fetch = f"give the folder, or fetch it with 'hf download {source.model} config.json{at}'"
+    repository = source.repository
+    if repository is not None and repository.exists and (commits := repository.commits()):
+        return f"{source.model}: the cache {source.cache} has no revision {asked.revision}, only {', '.join(commits[:3])}; name one with revision=, or {fetch}"
+    if elsewhere := modelscope_folder(source.model, env):
+        return (
+            f"{source.model}: not in the cache {source.cache}; ModelScope's cache has it, which modelscope's own classes read: "
+            f"give its folder {elsewhere}, or {fetch}"
         )
-    raise InputError(f"{model}: no such folder; expected one that holds config.json")
-
-
-def _read_json(path: str) -> Any:
-    try:
-        return read_json(path, own=False)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected the config.json of a transformers checkpoint") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); is the download complete?") from error
-
-
-def _read_weights(folder: str) -> Weights | Unknown:
-    index = os.path.join(folder, "model.safetensors.index.json")
-    single = os.path.join(folder, "model.safetensors")
-    if os.path.isfile(single):
-        names = ["model.safetensors"]
-    elif os.path.isfile(index):
-        weight_map = _read_json(index)
-        weight_map = weight_map.get("weight_map") if isinstance(weight_map, dict) else None
-        if not isinstance(weight_map, dict):
-            raise InputError(f"{index}: holds no weight_map; download it again")
-        names = sorted(set(map(str, weight_map.values())))
-    else:
-        return NO_WEIGHTS
-    missing = tuple(name for name in names if not os.path.isfile(os.path.join(folder, name)))
-    headers = {name: read_header(os.path.join(folder, name)) for name in names if name not in missing}
-    short = {name: header.lacking_bytes for name, header in headers.items() if header.lacking_bytes}
-    return Weights(tuple(t for header in headers.values() for t in header.tensors), missing, short)
+    return f"{source.model}: neither a folder here nor a model in the cache {source.cache}; {fetch}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qvl_preflight.checkpoint import NO_WEIGHTS
+from qvl_preflight.checkpoint import USUAL
 from qvl_preflight.exceptions import FixDidNotConverge
 from qvl_preflight.judge import judge, offered, ordered
 from qvl_preflight.plan import UNPLANNED, LoadPlan, Situation
@@ -47,8 +47,7 @@ def offer(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
     )  # fmt: skip
 
 
-# A folder that holds a config.json alone is a common way to ask; its weights are unknown, and that alone is no open question.
-_HARMLESS = (NO_WEIGHTS.reason, UNPLANNED.reason)
+_HARMLESS = (*USUAL, UNPLANNED.reason)
 
 # What a step of the plan answers, for people.
 _QUESTIONS = {
@@ -108,7 +107,7 @@ def fix(situation: Situation, rules: Iterable[Rule], *, unsafe: bool = False) ->
         if not edits:
             return Fixed(situation, _joined(changes), before, report)
         changes += edits
-        situation = replace(situation, request=situation.request.with_edits({change.path: change.after for change in edits}))
+        situation = situation.as_corrected(situation.request.with_edits({change.path: change.after for change in edits}))
         report = check(situation, rules)
     raise FixDidNotConverge(
         f"after {ROUNDS} rounds the edits still change: {', '.join(f'{c.code} {c.path}' for c in changes[-4:])}; please report this"

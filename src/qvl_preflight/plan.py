@@ -6,14 +6,14 @@ This module holds the records; `stack/` fills them in, release by release; `plan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.devices import Devices, Home, home, visible_devices
 from qvl_preflight.facts import Facts, Packages
-from qvl_preflight.unknown import Unknown
+from qvl_preflight.unknown import Unknown, attempt, need
 from qvl_preflight.versions import Evidence
 
 if TYPE_CHECKING:
@@ -122,8 +122,12 @@ class Situation:
     @cached_property
     def home(self) -> Home | None:
         """The GPU of this process, with room for the checkpoint where its size is known."""
-        weights = self.checkpoint.weights
-        return home(self.facts, self.devices, 0 if isinstance(weights, Unknown) else weights.total_bytes)
+        size = attempt(lambda: need(self.checkpoint.total_bytes))
+        return home(self.facts, self.devices, 0 if isinstance(size, Unknown) else size)
+
+    def as_corrected(self, request: Request) -> Situation:
+        """The same machine and model under other kwargs."""
+        return replace(self, request=request, checkpoint=self.checkpoint.as_asked(request.kwargs))
 
 
 @dataclass

@@ -11,7 +11,7 @@ from qvl_preflight.request import ConfigObject, show
 from qvl_preflight.stack.cuda import available
 from qvl_preflight.stack.gptq_environment import backend_package
 from qvl_preflight.stack.transformers import RENAMES_TORCH_DTYPE, zero3
-from qvl_preflight.unknown import Undecided, Unknown, attempt
+from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 
 
 class Remedies:
@@ -60,8 +60,8 @@ class Remedies:
 
     @cached_property
     def _bytes(self) -> int:
-        weights = self._situation.checkpoint.weights
-        return 0 if isinstance(weights, Unknown) else weights.total_bytes
+        size = attempt(lambda: need(self._situation.checkpoint.total_bytes))
+        return 0 if isinstance(size, Unknown) else size
 
     def _has_room(self, ordinal: int) -> bool:
         """Unknown sizes count as fitting: the placement is right wherever the model fits at all."""

@@ -69,6 +69,7 @@ class Request:
     purpose: str = "inference"
     purpose_named: bool = False
     loader: str | None = None
+    hub: str = "huggingface"  # modelscope: the class is modelscope's, which reads its own cache
     peft: Mapping[str, Any] | None = None
     trainer: Mapping[str, Any] | None = None
 
@@ -141,10 +142,17 @@ def make_request(
         kwargs=records,
         purpose=purpose or ("lora" if peft is not None else "full" if trainer is not None else "inference"),
         purpose_named=purpose is not None,
-        loader=loader if loader is None or isinstance(loader, str) else loader.__name__,
+        loader=None if loader is None else (loader if isinstance(loader, str) else loader.__name__).removeprefix("modelscope."),
+        hub=_hub(loader),
         peft=peft,
         trainer=trainer,
     )
+
+
+def _hub(loader: str | type | None) -> str:
+    """modelscope's own classes wrap those of transformers, under the same names; in text ``modelscope.AutoModel``."""
+    module = loader if isinstance(loader, str) else getattr(loader, "__module__", "")
+    return "modelscope" if str(module).split(".")[0] == "modelscope" else "huggingface"
 
 
 def to_record(value: Any) -> Any:

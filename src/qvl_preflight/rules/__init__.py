@@ -8,7 +8,7 @@ ENVIRONMENT = ("cuda.driver", "cuda.reach", "cuda.torch_build", "cuda.gpus", "de
 THEMES = (
     *ENVIRONMENT, "devices.ordinals", "quantization.methods", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "split", "packages",
     "launch.maps", "launch.data_parallel", "launch.sharding", "launch.jobs",
-    "training.kernels", "call.auto_classes", "call.weights", "call.arguments", "call.attention",
+    "training.kernels", "files.cache", "files.weights", "files.hub", "call.auto_classes", "call.weights", "call.arguments", "call.attention",
     "training.precision",
     "call.precision",
 )  # fmt: skip

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.testing.files import Tensors, gptq_linear, write_checkpoint
+from qvl_preflight.testing.caches import CACHES
+from qvl_preflight.testing.files import Tensors, gptq_linear, write_checkpoint, write_torch_file
 from qvl_preflight.testing.quantized import QUANTIZED
 
 
@@ -122,6 +123,25 @@ def _missing_shard(folder: str, layers: int) -> None:
         json.dump({"weight_map": {**names, "lm_head.bias": second}}, file)
 
 
+def _pointer(folder: str, layers: int) -> None:
+    """What git clone leaves without git-lfs."""
+    write_checkpoint(folder, _QWEN2 | {"num_hidden_layers": layers}, [])
+    with open(os.path.join(folder, "model.safetensors"), "w", encoding="utf-8") as file:
+        file.write(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 15231233024\n")
+
+
+def _bin_alone(folder: str, layers: int) -> None:
+    """Its weights in one .bin file."""
+    write_checkpoint(folder, _QWEN2 | {"num_hidden_layers": layers}, [])
+    write_torch_file(os.path.join(folder, "pytorch_model.bin"), [2 * 3584 * 3584] * layers)
+
+
+def _tensorflow_alone(folder: str, layers: int) -> None:
+    write_checkpoint(folder, _QWEN2 | {"num_hidden_layers": layers}, [])
+    with open(os.path.join(folder, "tf_model.h5"), "wb") as file:
+        file.write(b"\x89HDF\r\n\x1a\n")
+
+
 def _qwen2_gptq(folder: str, layers: int) -> None:
     config = _QWEN2 | {"num_hidden_layers": layers, "torch_dtype": "float16", "quantization_config": _QUANTIZED}
     write_checkpoint(folder, config, [_qwen2(layers, quantized=True)])
@@ -205,5 +225,9 @@ CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
     "bigscience/bloom-560m": _bloom,
     "broken/missing-shard": _missing_shard,
     **QUANTIZED,
+    "broken/git-lfs-pointer": _pointer,
+    "weights/bin-alone": _bin_alone,
+    "weights/tensorflow-alone": _tensorflow_alone,
+    **CACHES,
     "example/own-code": _own_code,
 }

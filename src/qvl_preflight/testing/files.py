@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,10 +30,12 @@ def write_safetensors(path: str, tensors: Tensors) -> int:
 
 
 def write_checkpoint(folder: str, config: Mapping[str, Any], shards: list[Tensors]) -> int:
-    """A checkpoint of one or several shards, with its config.json and index. Returns the bytes of its weights."""
+    """A checkpoint of one or several shards, with its config.json and index; of none: the config.json alone. Returns the bytes of its weights."""
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as file:
         json.dump(config, file, indent=1)
+    if not shards:
+        return 0
     if len(shards) == 1:
         return write_safetensors(os.path.join(folder, "model.safetensors"), shards[0])
     total, weight_map = 0, dict[str, str]()
@@ -43,6 +46,16 @@ def write_checkpoint(folder: str, config: Mapping[str, Any], shards: list[Tensor
     with open(os.path.join(folder, "model.safetensors.index.json"), "w", encoding="utf-8") as file:
         json.dump({"metadata": {"total_size": total}, "weight_map": weight_map}, file)
     return total
+
+
+def write_torch_file(path: str, storages: list[int]) -> None:
+    """A .bin file as torch.save writes it, by the bytes of its storages: zeros, compressed here so that they take no room."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}q\x00.")
+        for number, size in enumerate(storages):
+            with archive.open(f"archive/data/{number}", "w", force_zip64=True) as entry:
+                for start in range(0, size, 2**22):
+                    entry.write(bytes(min(2**22, size - start)))
 
 
 def gptq_linear(

@@ -13,6 +13,8 @@ _TODAY = {
     "gptqmodel": "7.7.0",
     "peft": "0.21.2",
     "triton": "3.8.0",
+    "huggingface-hub": "2.4.0",
+    "safetensors": "0.8.0",
 }
 _MIDDLE = {
     "torch": "2.4.1",
@@ -56,6 +58,7 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "today-bnb": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.50.2"}},
     "today-without-gptqmodel": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "gptqmodel"}},
     "today-without-accelerate": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "accelerate"}},
+    "today-old-torch": {**_NEW, "packages": {**_TODAY, "transformers": "4.57.1", "torch": "2.5.1", "huggingface-hub": "0.36.0"}},
     "today-old-gptqmodel": {**_NEW, "packages": {**_TODAY, "gptqmodel": "5.8.0"}},
     "middle-bnb": {**_OLD, "packages": _MIDDLE},
     "legacy": {**_OLD, "packages": _LEGACY},

@@ -90,6 +90,9 @@ TROUBLE: Mapping[str, dict[str, Any]] = {
     "stale-ranks": {"launch": {**ALONE, "launcher": "notebook", "notebook": True}, "env": {"LOCAL_RANK": "0", "WORLD_SIZE": "2"}},
     "slurm-with-gpu": {"env": {"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "0", "CUDA_VISIBLE_DEVICES": "0"}},
     "slurm-without-gpu": {"env": {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "NoDevFiles"}},
+    "offline": {"env": {"HF_HUB_OFFLINE": "1"}},
+    "offline-in-other-words": {"env": {"HF_HUB_OFFLINE": "enabled"}},
+    "bare-mirror": {"env": {"HF_ENDPOINT": "hf-mirror.com"}},
     "two-torches": {
         "packages_duplicates": {"torch": ["2.14.1 (user site)", "2.11.0 (site-packages)"]},
         "python": {"version": "3.12.3", "implementation": "CPython", "platform": "linux-x86_64", "environment": "conda"},

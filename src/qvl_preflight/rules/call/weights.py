@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qvl_preflight.checkpoint import Checkpoint
-from qvl_preflight.report import Finding, Fix, Severity
-from qvl_preflight.rule import rule
-from qvl_preflight.unknown import need
+from qvl_preflight.facts import Packages
+from qvl_preflight.plan import LoadPlan
+from qvl_preflight.report import Finding, Severity
+from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.rules.files.fetching import fetch_again
 
 
 @rule(
     "QVL901",
     Severity.ERROR,
     topic="offline-missing-file",
-    symptoms=(r"SafetensorError.*(HeaderTooLarge|InvalidHeader|MetadataIncompleteBuffer)",),
+    symptoms=(
+        r"SafetensorError.*(InvalidHeader|MetadataIncompleteBuffer|incomplete metadata)",
+        r"failed finding central directory",
+    ),
 )
-def incomplete_checkpoint(checkpoint: Checkpoint) -> Iterator[Finding]:
+def incomplete_checkpoint(plan: LoadPlan, checkpoint: Checkpoint, packages: Packages) -> Iterator[Finding]:
     """
     A shard of the checkpoint is missing or cut off.
 
@@ -36,12 +41,4 @@ def incomplete_checkpoint(checkpoint: Checkpoint) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: download the files again.
     """
-    weights = need(checkpoint.weights)
-    fix = Fix.display("Download the checkpoint again; complete files are kept", f"hf download {checkpoint.path}")
-    if weights.missing_shards:
-        yield Finding(
-            f"{len(weights.missing_shards)} of the shards that the index names are not there, {weights.missing_shards[0]} first",
-            fix=fix,
-        )
-    for name, lacking in (weights.short_shards or {}).items():
-        yield Finding(f"{name} is cut off: {lacking:,} bytes are missing", fix=fix)
+    yield from as_planned(plan, "QVL901", fetch_again(packages, checkpoint))
