@@ -82,6 +82,7 @@ WITHIN_STACK = (
     "attention_support",
     "flash",
     "attention",
+    "module_names",
     "placement",
     "quant_methods",
     "quantizers",

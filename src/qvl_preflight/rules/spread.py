@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from qvl_preflight.checkpoint import Checkpoint
-from qvl_preflight.plan import LoadPlan
+from qvl_preflight.plan import LoadPlan, Situation
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.accelerate import STRATEGIES
+from qvl_preflight.stack.module_names import named_alike
 from qvl_preflight.unknown import Unknown, need
 
 
@@ -39,7 +40,7 @@ def max_memory_not_read(request: Request) -> Iterator[Finding]:
 
 
 @rule("QVL408", Severity.NOTE, topic="device-map-string", symptoms=(r"device_map keys do not match any submodules",))
-def modules_that_are_not_there(request: Request, checkpoint: Checkpoint) -> Iterator[Finding]:
+def modules_that_are_not_there(request: Request, checkpoint: Checkpoint, situation: Situation) -> Iterator[Finding]:
     """
     The device_map names modules that the checkpoint does not have.
 
@@ -66,7 +67,7 @@ def modules_that_are_not_there(request: Request, checkpoint: Checkpoint) -> Iter
     without = [key for key in map(str, given) if key and not any(name == key or name.startswith(f"{key}.") for name in names)]
     # Modules without weights of their own, a rotary embedding say, are in no header.
     unknown = [key for key in without if key.rpartition(".")[2] not in ("rotary_emb", "rotary", "drop", "dropout", "act")]
-    if unknown:
+    if unknown and named_alike(situation, list(map(str, given)), names):
         yield Finding(f"the checkpoint has no module {', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import device_name
 from qvl_preflight.stack import accelerate, cuda
+from qvl_preflight.stack.module_names import need_alike
 from qvl_preflight.stack.transformers import is_device, resolve_device
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
@@ -162,6 +163,7 @@ def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iter
     left_out = sorted(tensor.name for tensor in weights.tensors if covering(found, tensor.name) is None)
     if not left_out:
         return
+    need_alike(situation, list(found), [tensor.name for tensor in weights.tensors])
     why = f"the device_map leaves out {len(left_out)} tensors, {left_out[0]} among them"
     if not situation.packages.at_least("transformers", 5):
         yield WillRaise(
