@@ -24,6 +24,13 @@ _MIDDLE = {
     "peft": "0.13.2",
     "triton": "3.0.0",
 }
+_RECENT_4 = {
+    "torch": "2.8.0",
+    "transformers": "4.57.1",
+    "accelerate": "1.10.1",
+    "peft": "0.18.0",
+    "triton": "3.4.0",
+}
 _LEGACY = {
     "torch": "2.2.2",
     "transformers": "4.37.2",
@@ -56,11 +63,15 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "today-flash": {**_NEW, "packages": {**_TODAY, "flash-attn": "2.8.3"}},
     "today-old-flash": {**_NEW, "packages": {**_TODAY, "flash-attn": "2.2.0"}},
     "today-bnb": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.50.2"}},
+    "today-hqq": {**_NEW, "packages": {**_TODAY, "hqq": "0.2.8"}},
     "today-without-gptqmodel": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "gptqmodel"}},
     "today-without-accelerate": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "accelerate"}},
     "today-old-torch": {**_NEW, "packages": {**_TODAY, "transformers": "4.57.1", "torch": "2.5.1", "huggingface-hub": "0.36.0"}},
     "today-old-gptqmodel": {**_NEW, "packages": {**_TODAY, "gptqmodel": "5.8.0"}},
     "middle-bnb": {**_OLD, "packages": _MIDDLE},
+    "middle-awq": {**_OLD, "packages": {**_MIDDLE, "autoawq": "0.2.7"}},
+    "recent-4": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": _RECENT_4},
+    "recent-4-awq": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": {**_RECENT_4, "autoawq": "0.2.9"}},
     "legacy": {**_OLD, "packages": _LEGACY},
     "seed": {**_OLD, "packages": _SEED},
     "seed-optimum-1.16": {**_OLD, "packages": {**_SEED, "optimum": "1.16.2"}},

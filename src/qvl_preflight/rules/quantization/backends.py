@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from qvl_preflight.plan import LoadPlan
@@ -19,7 +20,9 @@ from qvl_preflight.unknown import need
         r"requires (optimum|gptqmodel|the auto-gptq library)",
         r"name 'QuantizeConfig' is not defined",
         r"No package metadata was found for auto-gptq",
-        r"No module named 'optimum'",
+        r"No module named '(optimum|compressed_tensors)'",
+        r"(compressed-tensors quantization|Using `\w+` quantization requires|Loading an? (quanto|optimum-quanto|torchao|EETQ|AutoRound) quantized model requires)",
+        r"A valid HQQ version .* is not available",
     ),
 )
 def quantization_backend_missing(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
@@ -44,11 +47,29 @@ def quantization_backend_missing(plan: LoadPlan, remedies: Remedies) -> Iterator
     Shown, not applied: nothing is installed for you.
     """
     quantization = need(plan.quantization)
-    if quantization is not None and quantization.method == "awq":
-        package = "gptqmodel" if remedies.release >= (5,) else "autoawq"
-        yield from as_planned(plan, "QVL301", Fix.display(f"Install {package}", f"pip install {package}"))
+    if quantization is None or quantization.method == "gptq":
+        yield from as_planned(plan, "QVL301", _install(remedies))
         return
-    yield from as_planned(plan, "QVL301", _install(remedies))
+    package = _package(quantization.method, remedies.release)
+    yield from as_planned(plan, "QVL301", Fix.display(f"Install {package}", f"pip install {shlex.quote(package)}"))
+
+
+# What pip calls the package of a method, where that is not the method's own name.
+_PACKAGES = {
+    "aqlm": "aqlm[gpu,cpu]", "quanto": "optimum-quanto", "quark": "amd-quark", "spqr": "spqr_quant[gpu]", "fbgemm_fp8": "fbgemm-gpu-genai", "higgs": "flute-kernel",
+}  # fmt: skip
+
+
+def _package(method: str, release: tuple[int, ...]) -> str:
+    if method == "awq":
+        return "gptqmodel" if release >= (5,) else "autoawq"
+    if method == "compressed-tensors" and release >= (5, 17):
+        return "compressed-tensors>=0.15.0"
+    if method == "torchao" and release >= (5, 17):
+        return "torchao>=0.15.0"
+    if method == "eetq" and release >= (5,):
+        return "kernels"
+    return _PACKAGES.get(method, method)
 
 
 def _install(remedies: Remedies) -> Fix:

@@ -88,3 +88,28 @@ def _weights_are_plain(situation: Situation) -> bool:
     if isinstance(weights, Unknown):
         return False
     return all(tensor.dtype in ("BF16", "F16", "F32") and "scale" not in tensor.name for tensor in weights.tensors)
+
+
+@rule("QVL322", Severity.ERROR, topic="version-skew", symptoms=(r"is not available yet and will be supported soon",))
+def method_is_not_ported(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    transformers 5 cannot quantise with this method while it loads.
+
+    ## What happens
+    transformers 5 rewrote how weights are quantised during a load. HQQ and HIGGS have not followed: their configuration is taken, the packages are
+    asked for, and the first weight raises `NotImplementedError: QuantizationMethod.HQQ is not available yet and will be supported soon`.
+
+    ## Example
+    ```python stack=today-hqq
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=HqqConfig(nbits=4, group_size=64))
+    ```
+    Use instead a method that is there:
+    ```python stack=today-bnb
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+
+    ## Fix safety
+    Shown, not applied: another method, or transformers 4.57.
+    """
+    fix = Fix.display("Quantise with bitsandbytes, quanto or torchao, or use transformers 4.57", "pip install 'transformers<5'")
+    yield from as_planned(plan, "QVL322", fix)
