@@ -61,7 +61,7 @@ def visible_devices(facts: Facts) -> Devices | Unknown:
 
 def _visible_devices(facts: Facts) -> Devices:
     gpus = need(facts.gpus)
-    env = {} if isinstance(facts.env, Unknown) else facts.env
+    env = facts.variables
     setting, order = env.get("CUDA_VISIBLE_DEVICES"), env.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     alike = len(gpus) <= 1 or (len({str(gpu.name) for gpu in gpus}) == 1 and isinstance(gpus[0].name, str))
     known = order == "PCI_BUS_ID" or alike
@@ -187,7 +187,7 @@ def _home_of_rank(facts: Facts, gpus: tuple[Gpu, ...]) -> Home | None:
     local_rank = facts.launch.local_rank if not isinstance(facts.launch, Unknown) else None
     if isinstance(local_rank, int):
         return _home(gpus, local_rank, f"LOCAL_RANK {local_rank}") if local_rank < len(gpus) else None
-    slurm = "" if isinstance(facts.env, Unknown) else facts.env.get("SLURM_LOCALID", "")
+    slurm = facts.variables.get("SLURM_LOCALID", "")
     if slurm.isdigit() and int(slurm) < len(gpus):
         return _home(gpus, int(slurm), f"SLURM_LOCALID {slurm}")
     return None

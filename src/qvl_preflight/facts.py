@@ -75,6 +75,16 @@ class Facts:
     extensions: Mapping[str, bool | Unknown] | Unknown = unsaid("which compiled modules load")
     unknown: Mapping[str, str] = field(default_factory=dict, compare=False)  # dotted path → why nobody could establish it
 
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The environment variables that are known to be set: none where nobody looked."""
+        return {} if isinstance(self.env, Unknown) else self.env
+
+    @property
+    def other_gpus(self) -> tuple[str, ...]:
+        """The GPUs that are known and not NVIDIA's: none where nobody looked."""
+        return () if isinstance(self.host, Unknown) or isinstance(self.host.other_gpus, Unknown) else self.host.other_gpus
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON of facts/1. Reasons of unknown values are kept under ``unknown``."""
         reasons: dict[str, str] = {}

@@ -24,7 +24,7 @@ _STAGES = ("import", "load", "forward", "train")
 def offered(facts: Facts, devices: Devices | Unknown, plan: LoadPlan | None = None, **more: Any) -> dict[str, Any]:
     """What rules may ask for, by name; without a call that is the machine alone."""
     sections = {name: getattr(facts, name) for name in field_names()}
-    return {**sections, "facts": facts, "devices": devices, "plan": plan, **more}
+    return {**sections, "facts": facts, "devices": devices, "plan": plan, "remedies": None, **more}
 
 
 def judge(rules: Iterable[Rule], offer: dict[str, Any]) -> tuple[list[Finding], list[Skipped]]:

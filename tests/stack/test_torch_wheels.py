@@ -115,3 +115,35 @@ def test_the_index_for_a_machine(cuda: str, capabilities: list[tuple[int, int]],
 def test_no_index_on_a_guess(facts: Facts) -> None:
     """Too little is known."""
     assert channel_for(facts) is None
+
+
+@pytest.mark.parametrize(
+    ("torch", "cuda", "capability", "command"),
+    [
+        pytest.param("2.4.1+cpu", "12.2", (8, 6), "torch==2.4.1 --index-url https://download.pytorch.org/whl/cu121", id="the same release, for the driver's CUDA"),
+        pytest.param("2.4.1", "11.4", (8, 0), "torch==2.4.1 --index-url https://download.pytorch.org/whl/cu118", id="the same release for an older driver"),
+        pytest.param("2.6.0", "12.2", (8, 0), "torch==2.6.0 --index-url https://download.pytorch.org/whl/cu124", id="within a major any driver does"),
+        pytest.param("2.4.1", "12.8", (12, 0), "torch --index-url https://download.pytorch.org/whl/cu128", id="no wheel of that release knows the GPU"),
+        pytest.param("2.9.1", "13.0", (7, 0), "torch==2.9.1 --index-url https://download.pytorch.org/whl/cu128", id="a V100 under a new driver"),
+        pytest.param("2.14.1", "13.0", (7, 0), "torch --index-url https://download.pytorch.org/whl/cu126", id="a release whose older wheels were not read"),
+        pytest.param(None, "13.0", (8, 0), "torch --index-url https://download.pytorch.org/whl/cu130", id="a release that nobody knows"),
+    ],
+)  # fmt: skip
+def test_the_installed_release_is_kept_where_it_can_be(
+    torch: str | None, cuda: str, capability: tuple[int, int], command: str
+) -> None:
+    """What else is installed was built for it."""
+    packages = {} if torch is None else {"torch": torch}
+    facts = Facts(
+        packages=packages, packages_complete=torch is not None, driver=Driver("x", cuda), gpus=(Gpu(0, capability=capability),)
+    )
+    assert install_command(facts) == f"pip install --force-reinstall {command}"
+
+
+def test_what_is_built_for_one_torch_is_replaced_with_it() -> None:
+    """torchvision of another release, or for another CUDA, cannot be imported beside it."""
+    packages = {"torch": "2.4.1+cpu", "torchvision": "0.19.1+cpu", "torchaudio": False}
+    facts = Facts(packages=packages, driver=Driver("x", "12.2"), gpus=(Gpu(0, capability=(8, 6)),))
+    assert install_command(facts).startswith("pip install --force-reinstall torch==2.4.1 torchvision==0.19.1 --index-url ")
+    new = Facts(packages=packages, driver=Driver("x", "12.8"), gpus=(Gpu(0, capability=(12, 0)),))
+    assert install_command(new).startswith("pip install --force-reinstall torch torchvision --index-url ")

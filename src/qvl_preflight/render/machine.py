@@ -36,8 +36,8 @@ _VENDORS = {"amd": "AMD", "ascend": "Ascend", "intel": "Intel", "apple": "Apple"
 def machine_lines(facts: Facts) -> list[tuple[str, str]]:
     """Label and text of each line; unknown values say why."""
     lines = [*_gpu_lines(facts), ("torch", _torch(facts)), ("packages", _packages(facts))]
-    if not isinstance(facts.env, Unknown) and "CUDA_VISIBLE_DEVICES" in facts.env:
-        lines.append(("visible", f'CUDA_VISIBLE_DEVICES="{facts.env["CUDA_VISIBLE_DEVICES"]}"'))
+    if "CUDA_VISIBLE_DEVICES" in facts.variables:
+        lines.append(("visible", f'CUDA_VISIBLE_DEVICES="{facts.variables["CUDA_VISIBLE_DEVICES"]}"'))
     lines.append(("launch", _launch(facts)))
     if not isinstance(facts.python, Unknown):
         lines.append(("python", _python(facts.python)))
@@ -69,7 +69,7 @@ def _gpu_lines(facts: Facts) -> list[tuple[str, str]]:
     if isinstance(facts.gpus, Unknown):
         return [("GPU", f"unknown: {facts.gpus.reason}"), *loaded]
     if not facts.gpus:
-        others = () if isinstance(facts.host, Unknown) or isinstance(facts.host.other_gpus, Unknown) else facts.host.other_gpus
+        others = facts.other_gpus
         none = f"{', '.join(_VENDORS.get(name, name) for name in others)}; none of NVIDIA's" if others else "none"
         return [("GPU", none if facts.driver is None else f"{none}, although a driver answers"), *loaded]
     driver = facts.driver

@@ -61,10 +61,9 @@ def refusal_of(facts: Facts, devices: Devices | Unknown) -> Refusal | None:
     devices = need(devices)
     if not devices.physical:
         only_nvidia(facts)
-        others = () if isinstance(facts.host, Unknown) or isinstance(facts.host.other_gpus, Unknown) else facts.host.other_gpus
-        if "amd" in others:
+        if "amd" in facts.other_gpus:
             why = "this machine's GPU is AMD's, and torch is built for CUDA, which knows NVIDIA's only"
-            return Refusal("other-gpu", why, "RuntimeError", NO_DRIVER)
+            return Refusal("other-gpu", why, "RuntimeError", NO_DRIVER, Evidence.RUN)  # as on any machine without an NVIDIA GPU
         return Refusal(
             "no-gpu",
             "this machine has no NVIDIA GPU or driver",
@@ -79,20 +78,20 @@ def _setting(facts: Facts, devices: Devices) -> Refusal | None:
     """What CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER make of it."""
     if devices.broken == REPEATED:
         why = f'CUDA_VISIBLE_DEVICES="{devices.setting}" names a device twice, which the CUDA runtime refuses'
-        return Refusal("repeated", why, "RuntimeError", UNEXPECTED + "101: invalid device ordinal")
+        return Refusal("repeated", why, "RuntimeError", UNEXPECTED + "101: invalid device ordinal", Evidence.RECORDED)
     if devices.broken == BAD_ORDER:
-        order = "" if isinstance(facts.env, Unknown) else facts.env.get("CUDA_DEVICE_ORDER", "")
+        order = facts.variables.get("CUDA_DEVICE_ORDER", "")
         why = f'CUDA_DEVICE_ORDER="{order}" is neither PCI_BUS_ID nor FASTEST_FIRST, and CUDA then shows no device'
-        return Refusal("bad-order", why, "RuntimeError", UNEXPECTED + "101: invalid device ordinal")
+        return Refusal("bad-order", why, "RuntimeError", UNEXPECTED + "101: invalid device ordinal", Evidence.RECORDED)
     if devices.broken == NO_SLICE:
         why = "MIG is on, and nobody has made a MIG instance: CUDA shows no device"
-        return Refusal("no-slice", why, "RuntimeError", "No CUDA GPUs are available", evidence=Evidence.SOURCE)
+        return Refusal("no-slice", why, "RuntimeError", "No CUDA GPUs are available", Evidence.SOURCE)
     if devices.hidden and devices.setting == "NoDevFiles":
         why = "Slurm gave this job no GPU (CUDA_VISIBLE_DEVICES=NoDevFiles)"
-        return Refusal("slurm-none", why, "RuntimeError", "No CUDA GPUs are available")
+        return Refusal("slurm-none", why, "RuntimeError", "No CUDA GPUs are available", Evidence.RECORDED)
     if devices.hidden:
         why = f'CUDA_VISIBLE_DEVICES="{devices.setting}" hides every GPU'
-        return Refusal("hidden", why, "RuntimeError", "No CUDA GPUs are available")
+        return Refusal("hidden", why, "RuntimeError", "No CUDA GPUs are available", Evidence.RECORDED)
     return None
 
 

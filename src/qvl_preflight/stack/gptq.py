@@ -219,7 +219,7 @@ def _first_use(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def _sources_at_hand(situation: Situation) -> bool:
     """gptqmodel 7.7.0 utils/machete.py:330: named by a variable, or in its cache."""
-    env = {} if isinstance(situation.facts.env, Unknown) else situation.facts.env
+    env = situation.facts.variables
     cached = need(situation.facts.build).cutlass
     return bool({"GPTQMODEL_CUTLASS_DIR", "GPTQMODEL_MACHETE_PRECOMPILED_LIBRARY"} & env.keys()) or (
         not isinstance(cached, Unknown) and cached

@@ -13,6 +13,7 @@ from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack.cuda import DEVICE_ERROR, NO_KERNEL, without_kernels
 from qvl_preflight.stack.torch_wheels import built_for, runs_on
 from qvl_preflight.unknown import Unknown, attempt, need
+from qvl_preflight.versions import Evidence
 
 if TYPE_CHECKING:
     from qvl_preflight.facts import Gpu
@@ -47,4 +48,5 @@ def _missing(situation: Situation, gpu: Gpu, ordinal: int) -> WillRaise | None:
     type_ = attempt(lambda: DEVICE_ERROR.value(situation.packages))
     name = "RuntimeError" if isinstance(type_, Unknown) else type_
     why, condition = without_kernels(gpu, archs), " and ".join(conditions) or None
-    return WillRaise("QVL114", Stage.FORWARD, name, NO_KERNEL, "no-kernel-image", why, condition)
+    evidence = Evidence.RECORDED if read else Evidence.SOURCE  # the list of the library itself, or of the official wheel
+    return WillRaise("QVL114", Stage.FORWARD, name, NO_KERNEL, "no-kernel-image", why, condition, evidence)

@@ -33,7 +33,7 @@ class Refusal:
     why: str
     type: str
     text: str
-    evidence: Evidence = Evidence.RECORDED
+    evidence: Evidence
     condition: str | None = None
 
 
@@ -53,7 +53,7 @@ def driver_trouble(facts: Facts) -> Refusal | None:
 def _stub(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
     if isinstance(nvidia.libcuda, str) and "/stubs/" in nvidia.libcuda:
         why = f"a process loads {nvidia.libcuda}, a stub that is there for linking and can do nothing"
-        return Refusal("stub", why, "RuntimeError", f"{UNEXPECTED}34: CUDA driver is a stub library")
+        return Refusal("stub", why, "RuntimeError", f"{UNEXPECTED}34: CUDA driver is a stub library", Evidence.RECORDED)
     return None
 
 
@@ -65,7 +65,7 @@ def _not_loaded(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
         f": {nvidia.bound_to} holds the card" if isinstance(nvidia.bound_to, str) and nvidia.bound_to not in ("", "nvidia") else ""
     )
     why = f"this machine has {'an NVIDIA card' if cards == 1 else f'{cards} NVIDIA cards'}, and NVIDIA's kernel driver is not loaded{holder}"
-    return Refusal("not-loaded", why, "RuntimeError", NO_DRIVER if nvidia.libcuda is False else _NO_GPUS)
+    return Refusal("not-loaded", why, "RuntimeError", NO_DRIVER if nvidia.libcuda is False else _NO_GPUS, Evidence.RECORDED)
 
 
 def _no_nodes(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
@@ -73,15 +73,14 @@ def _no_nodes(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
     if answers or not isinstance(nvidia.kernel_module, str) or nvidia.nodes != () or not _container(facts):
         return None
     why = "the driver is loaded, and this container was given no GPU: there is no /dev/nvidia0 in it"
-    return Refusal("no-nodes", why, "RuntimeError", NO_DRIVER if nvidia.libcuda is False else _NO_GPUS)
+    return Refusal("no-nodes", why, "RuntimeError", NO_DRIVER if nvidia.libcuda is False else _NO_GPUS, Evidence.RECORDED)
 
 
 def _no_libcuda(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
     if nvidia.libcuda is not False or not isinstance(nvidia.kernel_module, str):
         return None
-    return Refusal(
-        "no-libcuda", "the driver is loaded, and libcuda.so.1, its library for CUDA, is not to be found", "RuntimeError", NO_DRIVER
-    )
+    why = "the driver is loaded, and libcuda.so.1, its library for CUDA, is not to be found"
+    return Refusal("no-libcuda", why, "RuntimeError", NO_DRIVER, Evidence.RECORDED)
 
 
 def _locked(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
@@ -94,7 +93,7 @@ def _locked(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
     if not names:
         return None
     why = f"this user may not open {' and '.join(f'/dev/{name}' for name in names)}"
-    return Refusal("locked", why, "RuntimeError", _UNKNOWN_ERROR if names == ["nvidia-uvm"] else _NO_GPUS)
+    return Refusal("locked", why, "RuntimeError", _UNKNOWN_ERROR if names == ["nvidia-uvm"] else _NO_GPUS, Evidence.RECORDED)
 
 
 def _mismatch(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
@@ -102,7 +101,7 @@ def _mismatch(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
     library, module = library_release(nvidia), nvidia.kernel_module
     if library and isinstance(module, str) and library != module and not _newer_on_purpose(nvidia, library, module):
         why = f"the loaded kernel driver is {module}, and its library {nvidia.libcuda} is {library}: they must be of one release"
-        return Refusal("mismatch", why, "RuntimeError", text)
+        return Refusal("mismatch", why, "RuntimeError", text, Evidence.RECORDED)
     if nvidia.nvml_error == MISMATCH:
         loaded = f" ({module})" if isinstance(module, str) else ""
         why = f"the loaded kernel driver{loaded} and its libraries are of different releases"
@@ -127,7 +126,9 @@ def _no_uvm(nvidia: Nvidia, facts: Facts, answers: bool) -> Refusal | None:
     if not _container(facts):  # the driver makes it at first use
         return None
     why = "/dev/nvidia-uvm, which CUDA needs beside the GPU itself, is not in this container"
-    return Refusal("no-uvm", why, "RuntimeError", _UNKNOWN_ERROR, condition="the container may not make it itself")
+    return Refusal(
+        "no-uvm", why, "RuntimeError", _UNKNOWN_ERROR, Evidence.RECORDED, condition="the container may not make it itself"
+    )
 
 
 def _container(facts: Facts) -> bool:

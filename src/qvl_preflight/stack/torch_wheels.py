@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from qvl_preflight.unknown import Undecided, Unknown
+from qvl_preflight.facts import Packages
+from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
-    from qvl_preflight.facts import Facts, Packages
+    from qvl_preflight.facts import Facts
 
 _Archs = tuple[str, ...]
 
@@ -51,7 +52,6 @@ _WHEELS: dict[str, ByRelease[_Archs]] = {
 # The indices that PyTorch keeps, newest first: name, CUDA major that the driver must run, lowest and highest capability of its newest wheels.
 _CHANNELS = (("cu130", 13, (7, 5), (12, 9)), ("cu128", 12, (7, 5), (12, 9)), ("cu126", 12, (5, 0), (9, 0)), ("cu118", 11, (5, 0), (9, 0)))  # fmt: skip
 _INDEX = "https://download.pytorch.org/whl/"
-_INSTALL = "pip install --force-reinstall torch"
 
 
 def built_for(facts: Facts, packages: Packages) -> tuple[_Archs, bool]:
@@ -115,11 +115,55 @@ def channel_for(facts: Facts) -> str | None:
 
 
 def install_command(facts: Facts) -> str:
-    """How to replace torch by one for this driver and these GPUs."""
+    """How to replace torch by one for this driver and these GPUs: the same release where one of its wheels fits, else the newest that does."""
+    packages = Packages(facts)
+    same = attempt(lambda: _channel_of_release(facts, packages))
+    if same is not None and not isinstance(same, Unknown):
+        return _install(same, _companions(packages, pinned=True))
     channel = channel_for(facts)
-    return install_from(channel) if channel else _INSTALL
+    return _install(channel, _companions(packages, pinned=False))
 
 
 def install_from(channel: str) -> str:
-    """How to replace torch by the one of an index: cu130, rocm6.4."""
-    return f"{_INSTALL} --index-url {_INDEX}{channel}"
+    """How to replace torch by the newest one of an index: cu130, rocm6.4."""
+    return _install(channel, ("torch",))
+
+
+def _install(channel: str | None, what: tuple[str, ...]) -> str:
+    index = f" --index-url {_INDEX}{channel}" if channel else ""
+    return f"pip install --force-reinstall {' '.join(what)}{index}"
+
+
+def _companions(packages: Packages, *, pinned: bool) -> tuple[str, ...]:
+    """torch, and what is built for one release of it and must be replaced with it."""
+    out = []
+    for name in ("torch", "torchvision", "torchaudio"):
+        version = attempt(lambda name=name: packages.version(name))  # type: ignore[misc]
+        if isinstance(version, str):
+            out.append(f"{name}=={version.partition('+')[0]}" if pinned else name)
+        elif name == "torch":
+            out.append(name)
+    return tuple(out)
+
+
+def _channel_of_release(facts: Facts, packages: Packages) -> str | None:
+    """The index that holds the installed release for this machine: the newest CUDA that the driver was made for, else any of its major."""
+    driver, gpus = facts.driver, facts.gpus
+    if driver is None or isinstance(gpus, Unknown) or not gpus:
+        return None
+    newest = _numbers(need(need(driver).cuda))
+    fitting = []
+    for cuda, wheels in _WHEELS.items():
+        archs = attempt(lambda wheels=wheels: wheels.value(packages))  # type: ignore[misc]
+        if not isinstance(archs, Unknown) and all(runs_on(archs, need(gpu.capability)) for gpu in gpus):
+            fitting.append(_numbers(cuda))
+    made_for = [cuda for cuda in fitting if cuda <= newest]
+    found = max((cuda for cuda in made_for if cuda[0] == newest[0]), default=None)
+    found = found or min((cuda for cuda in fitting if cuda[0] == newest[0]), default=None) or max(made_for, default=None)
+    return "cu" + "".join(map(str, found)) if found else None
+
+
+def _numbers(cuda: str) -> tuple[int, int]:
+    """``"12.4"`` → ``(12, 4)``"""
+    major, minor = (f"{cuda}.0").split(".")[:2]
+    return int(major), int(minor)

@@ -61,7 +61,15 @@ TROUBLE: Mapping[str, dict[str, Any]] = {
     "stub-libcuda": {"nvidia": _driver(libcuda="/usr/local/cuda-13.0/lib64/stubs/libcuda.so")},
     "locked-nodes": {"gpus": [], "nvidia": _driver(locked_nodes=["nvidia0"])},
     "uvm-missing": {"host": _DOCKER, "nvidia": _driver(nodes=["nvidia0", "nvidiactl"])},
-    "blackwell-old-wheel": {"gpus": [_RTX_5090], "driver": {"version": "570.86.10", "cuda": "12.8"}},
+    "blackwell-old-wheel": {
+        "gpus": [_RTX_5090],
+        "driver": {"version": "570.86.10", "cuda": "12.8"},
+        "torch": {
+            "cuda_build": "12.1",
+            "hip_build": False,
+            "arch_list": ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"],
+        },
+    },
     "amd-cuda-torch": {**_NONE, "host": {**HOST, "other_gpus": ["amd"]}},
     "lost-gpu": {"gpus": None, "nvidia": _driver(lost=[1])},
     "silent-driver": {"gpus": None, "driver": None, "nvidia": _driver(nvml_error=999), "host": _DOCKER},

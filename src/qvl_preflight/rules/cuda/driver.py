@@ -9,7 +9,7 @@ from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.rules.cuda.causes import judged, reason
 from qvl_preflight.rules.cuda.ways_out import give_gpu, place, restart_or_host
-from qvl_preflight.stack.torch_wheels import channel_for, install_from
+from qvl_preflight.stack.torch_wheels import channel_for, install_command
 from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def driver_too_old(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Ite
     ## Fix safety
     Shown, not applied: a driver or a package must be replaced.
     """
-    channel = channel_for(facts)
-    commands = (install_from(channel),) if channel else ("nvidia-smi",)
+    commands = (install_command(facts),) if channel_for(facts) else ("nvidia-smi",)
     remedy = Fix.display("Update the driver, or install a torch built for the driver's CUDA", *commands)
     yield from judged("QVL103", "driver-too-old", facts, devices, plan, remedy)
 

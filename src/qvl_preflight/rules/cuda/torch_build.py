@@ -9,6 +9,7 @@ from qvl_preflight.facts import Packages
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.rules.cuda.causes import reason
+from qvl_preflight.rules.cuda.ways_out import has_no_gpu
 from qvl_preflight.stack.cuda import refusal_of, without_kernels
 from qvl_preflight.stack.torch_wheels import built_for, channel_for, install_command, install_from, runs_on
 from qvl_preflight.unknown import Unknown, need
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
     from qvl_preflight.facts import Facts
     from qvl_preflight.plan import LoadPlan
+    from qvl_preflight.remedies import Remedies
 
 
 @rule(
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     symptoms=(r"Torch not compiled with CUDA enabled", r"Cannot access accelerator device when none is available"),
     environment=True,
 )
-def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
+def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None, remedies: Remedies | None) -> Iterator[Finding]:
     """
     The installed torch is built without CUDA, and a GPU is asked for.
 
@@ -44,10 +46,13 @@ def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None) ->
     ```
 
     ## Fix safety
-    Shown, not applied: a package must be replaced.
+    Shown, not applied: a package must be replaced. On a machine that has no GPU at all the call is put on the CPU, which is safe.
     """
     remedy = Fix.display("Install a torch that is built with CUDA", install_command(facts))
     if plan is not None:
+        plain = not isinstance(plan.quantization, Unknown) and plan.quantization is None
+        if remedies is not None and plain and has_no_gpu(facts):
+            remedy = remedies.on_cpu()
         yield from as_planned(plan, "QVL102", remedy)
     elif (refusal := reason(facts, devices, "cpu-build")) and need(devices).physical:
         yield Finding(f"{refusal.why}: this machine's GPUs stay idle", "import", fix=remedy, severity=Severity.WARNING)
@@ -87,7 +92,7 @@ def gptq_needs_cuda(plan: LoadPlan) -> Iterator[Finding]:
 
 @rule(
     "QVL114",
-    Severity.WARNING,
+    Severity.ERROR,
     topic="arch-no-kernel",
     symptoms=(
         r"no kernel image is available for execution on the device",
@@ -116,9 +121,8 @@ def gpu_without_kernels(facts: Facts, devices: Devices, plan: LoadPlan | None) -
     ## Fix safety
     Shown, not applied: a package must be replaced.
     """
-    channel = channel_for(facts)
-    if channel:
-        remedy = Fix.display("Install a torch that is built for this GPU", install_from(channel))
+    if channel_for(facts):
+        remedy = Fix.display("Install a torch that is built for this GPU", install_command(facts))
     else:
         remedy = Fix.display(
             "Install a torch that is built for this GPU, or use another GPU",

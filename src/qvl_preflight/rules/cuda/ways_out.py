@@ -38,10 +38,18 @@ def place(facts: Facts) -> str:
         return host.service
     if host is not None and isinstance(host.container, str):
         return host.container if host.container in _WAYS else "docker"
-    if not isinstance(facts.env, Unknown) and "SLURM_JOB_ID" in facts.env:
+    if "SLURM_JOB_ID" in facts.variables:
         return "slurm"
     platform = "" if isinstance(facts.python, Unknown) or isinstance(facts.python.platform, Unknown) else facts.python.platform
     return "wsl" if platform.endswith("-wsl") else "windows" if platform.startswith("win") else "linux"
+
+
+def has_no_gpu(facts: Facts) -> bool:
+    """Is it known that this machine has neither an NVIDIA driver nor an NVIDIA card, nor another vendor's GPU?"""
+    if facts.driver is not None or isinstance(facts.gpus, Unknown) or facts.gpus:
+        return False
+    cards = 0 if isinstance(facts.nvidia, Unknown) or isinstance(facts.nvidia.cards, Unknown) else facts.nvidia.cards
+    return cards == 0 and not facts.other_gpus
 
 
 def give_gpu(facts: Facts) -> Fix:

@@ -21,7 +21,7 @@ _ON_PURPOSE = ("", "-1")  # how people say "no GPU"
 
 
 def _unhide(facts: Facts, devices: Devices) -> Fix:
-    if not isinstance(facts.env, Unknown) and ("SLURM_STEP_GPUS" in facts.env or "SLURM_JOB_GPUS" in facts.env):
+    if {"SLURM_STEP_GPUS", "SLURM_JOB_GPUS"} & facts.variables.keys():
         title = "Leave the variable as Slurm sets it: inside a job its GPUs count from 0"
         return Fix.display(title, "unset CUDA_VISIBLE_DEVICES")
     return Fix.display(
