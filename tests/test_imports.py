@@ -90,6 +90,7 @@ WITHIN_STACK = (
     "quant_training",
     "quantizers",
     "auto_gptq",
+    "gptqmodel_kernels",
     "gptqmodel",
     "gptq_environment",
     "gptq",

@@ -1,6 +1,6 @@
 """Compiled extensions by their files: is each there, and can the installed torch load it? Nothing is imported.
 
-An extension of auto-gptq is linked against one CUDA runtime (its file names ``libcudart.so.N``) and one Python ABI (its file
+An extension of auto-gptq or gptqmodel is linked against one CUDA runtime (its file names ``libcudart.so.N``) and one Python ABI (its file
 name carries the tag). On a torch without CUDA it cannot be loaded at all.
 """
 
@@ -17,14 +17,18 @@ from qvl_preflight.probes.packages import find_module, probe_torch
 from qvl_preflight.unknown import Unknown
 
 _AUTO_GPTQ = ("exllama_kernels", "exllamav2_kernels", "autogptq_cuda_64", "autogptq_cuda_256", "autogptq_marlin_cuda")
+# Up to 5.x its kernels come compiled; 7.x compiles them when they are first used.
+_GPTQMODEL = ("gptqmodel_marlin_kernels", "gptqmodel_exllamav2_kernels", "gptqmodel_exllama_kernels", "gptqmodel_machete_kernels")
 
 
 def probe() -> dict[str, Any]:
     """``extensions``, for the packages that are installed."""
-    if find_module("auto_gptq", "__init__.py") is None:
+    names: tuple[str, ...] = _AUTO_GPTQ if find_module("auto_gptq", "__init__.py") is not None else ()
+    names += _GPTQMODEL if find_module("gptqmodel", "__init__.py") is not None else ()
+    if not names:
         return {"extensions": {}}
     torch = probe_torch()["torch"]
-    return {"extensions": {name: _loads(name, torch) for name in _AUTO_GPTQ}}
+    return {"extensions": {name: _loads(name, torch) for name in names}}
 
 
 def _loads(name: str, torch: Torch | Unknown) -> bool | Unknown:

@@ -99,8 +99,17 @@ def _not_taken(situation: Situation, asked: str) -> Iterator[WillRaise]:
     yield WillRaise("QVL932", Stage.MODEL, "ValueError", text.format(name), "attention", why, evidence=evidence)
 
 
+# An implementation that names a repository of kernels, where the package that fetches it is missing. Before 4.52 no release reads such a name.
+_NO_KERNELS: ByRelease[tuple[str, str]] = ByRelease(
+    "transformers",
+    Row("4.52", "4.56", ("ValueError", "kernels is not installed. Please install it with `pip install kernels`."), Evidence.SOURCE, "transformers 4.52.4 modeling_utils.py:2116"),
+    Row("4.56", "4.57", ("ImportError", "`kernels` is not installed. Please install it with `pip install kernels`."), Evidence.SOURCE, "transformers 4.56.2 integrations/hub_kernels.py:128"),
+    Row("4.57", None, ("ImportError", "`kernels` is either not installed or uses an incompatible version."), Evidence.RUN, "transformers 4.57.1, 5.23.0 integrations/hub_kernels.py"),
+)  # fmt: skip
+
+
 def _from_hub(situation: Situation, asked: str) -> Iterator[WillRaise]:
-    if situation.packages.at_least("transformers", 5) and not situation.packages.has("kernels"):
-        text = "`kernels` is either not installed or uses an incompatible version."
+    if not situation.packages.has("kernels"):
+        row = _NO_KERNELS.row(situation.packages)
         why = f'"{asked}" is fetched by the package kernels, which is not installed'
-        yield WillRaise("QVL904", Stage.MODEL, "ImportError", text, "attention", why, evidence=Evidence.RECORDED)
+        yield WillRaise("QVL904", Stage.MODEL, *row.value, "attention", why, evidence=row.evidence)

@@ -15,6 +15,7 @@ from qvl_preflight.stack import auto_gptq, gptqmodel
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.stack.cuda import available
 from qvl_preflight.stack.gptq_environment import stored_gptq
+from qvl_preflight.stack.gptqmodel_kernels import KERNELS, Spec
 from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -98,7 +99,7 @@ def kernel(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         why = f'the kernel "{name}" cannot be used: {refused}'
         if on_cpu:
             why = f'the kernel "{name}" runs on a GPU only, and the weights would be on the CPU'
-        row = gptqmodel.KERNELS.row(situation.packages)
+        row = KERNELS.row(situation.packages)
         yield WillRaise(
             "QVL306" if on_cpu else "QVL305",
             Stage.KERNEL,
@@ -116,7 +117,7 @@ def _device_refused(situation: Situation) -> str | None:
         return None
     given = situation.request.device_map
     for value in given.values() if isinstance(given, Mapping) else [given]:
-        if value in ("balanced", "balanced_low_0", "sequential", "disk"):
+        if value in ("balanced", "balanced_low_0", "sequential", "disk", "meta"):
             return f"'{value}' is not a valid DEVICE"
     return None
 
@@ -226,11 +227,11 @@ def _sources_at_hand(situation: Situation) -> bool:
     )
 
 
-def _spec(situation: Situation, draft: Draft) -> gptqmodel.Spec | None:
+def _spec(situation: Situation, draft: Draft) -> Spec | None:
     chosen = need(draft.kernel)
     if chosen is None or chosen.backend != "gptqmodel":
         return None
-    return next((spec for spec in gptqmodel.KERNELS.value(situation.packages) if spec.name == chosen.name), None)
+    return next((spec for spec in KERNELS.value(situation.packages) if spec.name == chosen.name), None)
 
 
 # A CUDA kernel whose weights lie on the CPU, at the first forward.
@@ -282,7 +283,7 @@ def step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         if spec and spec.refuses_training
         else f"{chosen.class_name}: `{chosen.path}` switching to training mode."
     )
-    row = gptqmodel.KERNELS.row(situation.packages)
+    row = KERNELS.row(situation.packages)
     yield WillRaise(
         "QVL801",
         Stage.STEP,

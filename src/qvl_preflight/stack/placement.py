@@ -243,16 +243,25 @@ def _without_cuda(situation: Situation) -> tuple[str, str]:
     return "AssertionError", "Torch not compiled with CUDA enabled"
 
 
+# The first thing that a forward asks of a tensor without data; from 4.38 to 4.57 that is autocast, around the rotary embeddings.
+_META: ByRelease[str] = ByRelease(
+    "transformers",
+    Row("4.32", "4.38", "Tensor.item() cannot be called on meta tensors", Evidence.RUN, "transformers 4.37.2"),
+    Row("4.38", "5.0", "unsupported scalarType", Evidence.RUN, "transformers 4.57.1 models/llama/modeling_llama.py:100"),
+    Row("5.0", None, "Tensor.item() cannot be called on meta tensors", Evidence.RECORDED, "transformers 5.17.0, 5.23.0"),
+)  # fmt: skip
+
+
 def meta(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """FORWARD: a model that was never filled."""
     if device_name(situation.request.device_map) == "meta" and situation.request.purpose != "quantize":
-        text = "Tensor.item() cannot be called on meta tensors"
+        text = _META.row(situation.packages)
         yield WillRaise(
             "QVL406",
             Stage.FORWARD,
             "RuntimeError",
-            text,
+            text.value,
             "meta",
             'device_map="meta" loads no weights at all',
-            evidence=Evidence.RECORDED,
+            evidence=text.evidence,
         )

@@ -162,7 +162,7 @@ _BAD_DTYPE: ByRelease[tuple[str, str]] = ByRelease(
     "transformers",
     Row("4.32", "4.42", ("ValueError", '`torch_dtype` can be either `torch.dtype` or `"auto"`, but received {}'), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3554"),
     Row("4.42", "4.49", ("ValueError", '`torch_dtype` can be one of: `torch.dtype`, `"auto"` or a string of a valid `torch.dtype`, but received {}'), Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py:3842"),
-    Row("4.49", "5.0", ("AttributeError", "'str' object has no attribute 'is_floating_point'"), Evidence.SOURCE, "transformers 4.57.1 modeling_utils.py:1219"),
+    Row("4.49", "5.0", ("AttributeError", "'str' object has no attribute 'is_floating_point'"), Evidence.RUN, "transformers 4.57.1 modeling_utils.py:1219"),
     Row("5.0", None, ("AttributeError", "module 'torch' has no attribute '{}'"), Evidence.RECORDED, "transformers 5.17.0, 5.23.0 configuration_utils.py:443"),
 )  # fmt: skip
 TAKES_DTYPE_STRINGS = (4, 42)  # before: only torch.dtype and "auto"
@@ -194,10 +194,12 @@ def dtype(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         )
         yield WillRaise("QVL902", Stage.DTYPE, row.value[0], row.value[1].format(asked), "dtype", why, evidence=row.evidence)
         return
-    draft.dtype = _resulting_dtype(situation, asked, gptq, release)
+    half = not isinstance(quantization, Unknown) and quantization is not None and quantization.method in ("gptq", "bitsandbytes")
+    draft.dtype = _resulting_dtype(situation, asked, half, release)
 
 
-def _resulting_dtype(situation: Situation, asked: Any, gptq: bool, release: tuple[int, ...]) -> str | Unknown:
+def _resulting_dtype(situation: Situation, asked: Any, half: bool, release: tuple[int, ...]) -> str | Unknown:
+    """``half``: 4.x quantizes with this method in float16 where nothing is asked (quantizer_gptq.py, quantizer_bnb_4bit.py update_dtype)."""
     stored = situation.checkpoint.dtype or Unknown("config.json names no dtype")
     if isinstance(asked, Dtype):
         return asked.name
@@ -206,7 +208,7 @@ def _resulting_dtype(situation: Situation, asked: Any, gptq: bool, release: tupl
     if asked == "auto" or (asked is None and release >= (5,)):
         return stored
     if asked is None:
-        return "float16" if gptq else "float32"
+        return "float16" if half else "float32"
     return Unknown("the dtype is given per part of the model")
 
 
@@ -216,7 +218,7 @@ def _resulting_dtype(situation: Situation, asked: Any, gptq: bool, release: tupl
 _LEFT_OVER: dict[str, ByRelease[bool]] = {
     "load_in_4bit": ByRelease("transformers", Row("4.32", "5.0", False, Evidence.RUN, "transformers 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
     "load_in_8bit": ByRelease("transformers", Row("4.32", "5.0", False, Evidence.RUN, "transformers 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
-    "use_flash_attention_2": ByRelease("transformers", Row("4.32", "4.53", False, Evidence.SOURCE, "transformers 4.52.4"), Row("4.53", "5.0", True, Evidence.SOURCE, "transformers 4.53.3, 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
+    "use_flash_attention_2": ByRelease("transformers", Row("4.32", "4.53", False, Evidence.SOURCE, "transformers 4.52.4"), Row("4.53", "5.0", True, Evidence.RUN, "transformers 4.53.3, 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
     "attn_implementation": ByRelease("transformers", Row("4.32", "4.36", True, Evidence.RECORDED, "transformers 4.32.0"), Row("4.36", None, False, Evidence.RECORDED, "transformers 4.37.2")),
     "dtype": ByRelease("transformers", Row("4.32", "4.56", True, Evidence.RUN, "transformers 4.32.0, 4.37.2, 4.51.3"), Row("4.56", None, False, Evidence.RECORDED, "transformers 5.17.0")),
 }  # fmt: skip
