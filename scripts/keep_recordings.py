@@ -1,6 +1,6 @@
 """Copies what ``make reality`` saw into tests/recordings/: outcomes, each stack's facts, and the headers of the models.
 
-usage: python scripts/keep_recordings.py        after 'make reality'
+usage: python scripts/keep_recordings.py [STACK …]      after 'make reality'; default: every stack
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KEEP = ROOT / "tests" / "recordings"
 
 def main() -> None:
     """Outcomes without what differs from run to run; models as headers with sparse bodies."""
-    for stack in (*stacks.STEPS, *stacks.WITHOUT):
+    for stack in sys.argv[1:] or (*stacks.STEPS, *stacks.WITHOUT):
         saw = reality.scratch() / f"{stack}-{'missing' if stack in stacks.WITHOUT else 'grid'}.jsonl"
         outcomes = [json.loads(line) for line in saw.read_text().splitlines()]
         for outcome in outcomes:

@@ -29,6 +29,10 @@ STEPS: dict[str, list[list[str]]] = {
         ["torch==2.14.1", "transformers==5.23.0", "accelerate==1.15.0", "peft==0.21.2", "optimum==2.3.0", "bitsandbytes==0.50.2", "setuptools", "wheel"],
         ["--no-build-isolation", "gptqmodel==7.7.0"],
     ],
+    "v4": [
+        ["torch==2.13.0", "transformers==4.57.1", "accelerate==1.11.0", "peft==0.18.0", "optimum==2.0.0", "bitsandbytes==0.48.1", "setuptools<81", "wheel"],
+        ["--no-build-isolation", "gptqmodel==4.2.5"],
+    ],
 }  # fmt: skip
 # The same stacks with distributions hidden: what a person meets who forgot one.
 WITHOUT = {
