@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install -q --disable-pip-version-check -e . "pytest>=8" "pytest-cov>=5" "hypothesis>=6.100" "mypy>=1.11" "ruff>=0.6"
+	$(RUN) -m pip install -q --disable-pip-version-check -e . "pytest>=8" "pytest-cov>=5" "hypothesis>=6.100" "pyyaml>=6" "mypy>=1.11" "ruff>=0.6"
 	touch $@
 
 demo: $(VENV)/.installed  ## the Qwen-VL-Chat-Int4 call, caught and corrected; then this machine

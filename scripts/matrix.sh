@@ -20,7 +20,7 @@ for pair in "python3.10 rich==12.3.0 packaging==21.0" "python3.13"; do
   venv=".venv-$name"
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
   # shellcheck disable=SC2086
-  "$venv/bin/python" -m pip install -q --disable-pip-version-check -e . $pins "pytest>=8" "hypothesis>=6.100"
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check -e . $pins "pytest>=8" "hypothesis>=6.100" "pyyaml>=6"
   echo "== $("$venv/bin/python" --version) ${pins:-with the newest dependencies}"
   "$venv/bin/python" -m pytest -q
 done

@@ -12,8 +12,11 @@ from qvl_preflight.environment import examine
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Facts, Packages
 from qvl_preflight.facts_from import FactsLike, facts_of
+from qvl_preflight.jobs import is_job, launched, read_job
 from qvl_preflight.live import apply_changes
 from qvl_preflight.plan import Situation
+from qvl_preflight.readers.adapter import read_peft
+from qvl_preflight.readers.training import read_trainer
 from qvl_preflight.report import Change, Report
 from qvl_preflight.request import ConfigObject, Request, make_request, to_plain, to_record
 from qvl_preflight.rule import find_rule, select_rules
@@ -59,8 +62,9 @@ def check(
 ) -> Report:  # fmt: skip
     """What ``from_pretrained(model, **kwargs)`` will do on this machine, or on the one that ``facts`` describe.
 
-    ``model``: a local folder, or a hub id in the local cache. ``purpose``: inference, lora, qlora, full or quantize. ``trainer``: None for
-    your own loop, a TrainingArguments or a mapping of its settings. Raises InputError for what cannot be read.
+    ``model``: a local folder, a hub id in the local cache, or a LLaMA-Factory job. ``purpose``: inference, lora, qlora, full or quantize.
+    ``trainer``: None for your own loop; TrainingArguments, a mapping of its settings, or a file of such, of DeepSpeed or of accelerate.
+    ``peft``: a LoraConfig, a mapping, or an adapter_config.json. Raises InputError for what cannot be read.
     """
     case = situation(model, purpose, loader, peft, trainer, facts, kwargs)
     return engine.check(case, select_rules(select, ignore))
@@ -71,6 +75,10 @@ def fix_kwargs(
     facts: FactsLike = None, unsafe: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
 ) -> FixedKwargs:  # fmt: skip
     """Corrected kwargs for from_pretrained, a dict. Parameters as in `check`; ``unsafe`` applies the edits that may change the result."""
+    if isinstance(model, (str, os.PathLike)) and is_job(os.fspath(model)):
+        raise InputError(
+            f"{os.fspath(model)}: a job makes its call itself; pass the model and the arguments, or see 'qvl-preflight check {os.fspath(model)} --fix'"
+        )
     case = situation(model, purpose, loader, peft, trainer, facts, kwargs)
     fixed = engine.fix(case, select_rules(select, ignore), unsafe=unsafe)
     return FixedKwargs(apply_changes(kwargs, fixed.changes), fixed)
@@ -93,8 +101,15 @@ def situation(
     """All that a plan is computed from, out of what a person passes. Raises InputError."""
     if not isinstance(model, (str, os.PathLike)):
         raise InputError(f"model is a {type(model).__name__}; expected a folder or a hub id")
-    known = facts_of(facts)
-    request = make_request(os.fspath(model), kwargs, purpose=purpose, loader=loader, peft=peft, trainer=trainer)
+    known, name = facts_of(facts), os.fspath(model)
+    if is_job(name):
+        job = read_job(name, known)
+        known, name = job.facts, job.call.model
+        purpose, kwargs = purpose or job.call.purpose, {**job.call.kwargs, **kwargs}
+        peft, trainer = peft if peft is not None else job.call.peft, trainer if trainer is not None else job.call.trainer
+    read = read_trainer(trainer)
+    known = launched(known, read.launch)
+    request = make_request(name, kwargs, purpose=purpose, loader=loader, peft=read_peft(peft), trainer=read.trainer)
     checkpoint = _checkpoint(request, known, here=facts is None)
     given = request.kwargs.get("config")
     return Situation(known, request, checkpoint.with_config(given.fields) if isinstance(given, ConfigObject) else checkpoint)

@@ -79,15 +79,17 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _call_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="M", help="a folder or hub id")
+    parser.add_argument("model", metavar="M", help="a folder or hub id, or the YAML of a LLaMA-Factory job")
     purposes = ("inference", "lora", "qlora", "full", "quantize")
     parser.add_argument("--purpose", choices=purposes, help="what the model is loaded for")
     parser.add_argument("--class", dest="loader", metavar="C", help="the class that is called, AutoModelForCausalLM say")
     value = "one argument: JSON, torch.float16, GPTQConfig(bits=4), else a string"
     parser.add_argument("--set", dest="pairs", metavar="K=V", action="append", default=[], help=value)
     parser.add_argument("--kwargs", metavar="F", help="the arguments as a JSON file, in plain form")
-    parser.add_argument("--peft", metavar="F", help="an adapter_config.json")
-    parser.add_argument("--trainer", metavar="F", help="the trainer's settings as a JSON object; {} for the defaults")
+    parser.add_argument("--peft", metavar="F", help="an adapter_config.json, or its folder")
+    parser.add_argument(
+        "--trainer", metavar="F", help="TrainingArguments, DeepSpeed's or accelerate's configuration; {} for the defaults"
+    )
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -178,14 +180,24 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _situation(arguments: argparse.Namespace) -> Situation:
+    from dataclasses import replace
+
     from qvl_preflight import api
     from qvl_preflight.cli_values import read_json, read_pairs
+    from qvl_preflight.jobs import elsewhere
 
     kwargs = (read_json(arguments.kwargs, dict) if arguments.kwargs else {}) | read_pairs(arguments.pairs)
-    return api.situation(
-        arguments.model, arguments.purpose, arguments.loader, read_json(arguments.peft, dict) if arguments.peft else None,
-        read_json(arguments.trainer, dict) if arguments.trainer else None, arguments.facts, kwargs,
+    case = api.situation(
+        arguments.model, arguments.purpose, arguments.loader, _file_or_object(arguments.peft), _file_or_object(arguments.trainer), arguments.facts, kwargs
     )  # fmt: skip
+    return replace(case, facts=elsewhere(case.facts, case.request.trainer))
+
+
+def _file_or_object(given: str | None) -> Any:
+    """``--trainer`` and ``--peft``: a file, or an object in JSON in place of its name. Raises InputError."""
+    from qvl_preflight.cli_values import read_json
+
+    return read_json(given, dict) if given and given.lstrip().startswith("{") else given
 
 
 def _plan(arguments: argparse.Namespace) -> int:

@@ -91,6 +91,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.TRAINER, quant_training.trainable),
     (Stage.TRAINER, trainer.distributed),
     (Stage.TRAINER, fsdp.flatten),
+    (Stage.TRAINER, deepspeed.beside_file),
     (Stage.TRAINER, deepspeed.agreement),
     (Stage.TRAINER, deepspeed.launcher),
     (Stage.STEP, bitsandbytes.trainer_step),

@@ -122,3 +122,20 @@ def launcher(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     yield WillRaise(
         "QVL710", Stage.TRAINER, "ModuleNotFoundError", text, "deepspeed-launcher", why, condition, evidence=Evidence.RUN
     )
+
+
+_BESIDE_FILE = (
+    "When using `deepspeed_config_file`, the following accelerate config variables will be ignored: ['gradient_accumulation_steps', "
+    "'gradient_clipping', 'zero_stage', 'offload_optimizer_device', 'offload_param_device', 'offload_param_nvme_path', "
+    "'offload_optimizer_nvme_path', 'zero3_save_16bit_model', 'mixed_precision']."
+)
+
+
+def beside_file(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """TRAINER: an accelerate configuration that names a DeepSpeed file, and sets what belongs into that file (run with accelerate 1.15)."""
+    names = (situation.request.trainer or {}).get("beside_deepspeed_config_file")
+    if not isinstance(names, list) or not names:
+        return
+    why = f"accelerate's configuration names a DeepSpeed file, and sets {', '.join(map(str, names))} beside it"
+    evidence = Evidence.RUN if situation.packages.at_least("accelerate", 1) else Evidence.SOURCE
+    yield WillRaise("QVL713", Stage.TRAINER, "ValueError", _BESIDE_FILE, "deepspeed-beside-file", why, evidence=evidence)

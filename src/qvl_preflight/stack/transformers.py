@@ -134,10 +134,11 @@ def _refused_by_zero3(situation: Situation) -> Iterator[WillRaise]:
 
 def zero3(situation: Situation) -> bool:
     """Is DeepSpeed ZeRO-3 in use, by the launch or by the trainer's configuration? Unknown counts as no."""
-    launch, trainer = situation.facts.launch, situation.request.trainer or {}
+    launch, config = situation.facts.launch, (situation.request.trainer or {}).get("deepspeed")
+    if isinstance(config, Mapping) and config.get("zero3_init_flag") is False:  # accelerate's: shard after the load
+        return False
     if not isinstance(launch, Unknown) and launch.deepspeed_zero == 3:
         return True
-    config = trainer.get("deepspeed")
     return (
         isinstance(config, Mapping)
         and isinstance(config.get("zero_optimization"), Mapping)

@@ -39,6 +39,10 @@ HARDWARE: Mapping[str, dict[str, Any]] = {
         "launch": _RANK_1,
         "env": {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
     },
+    "four-processes-two-gpus": {
+        "gpus": TWO,
+        "launch": {**ALONE, "launcher": "accelerate", "world_size": 4, "rank": None, "local_rank": None, "local_world_size": 4},
+    },
     "zero3": {"gpus": TWO, "launch": {**_RANK_1, "launcher": "deepspeed", "deepspeed_zero": 3}},
     "a100-cpu-torch": {"torch": {"cuda_build": False, "hip_build": False}},
     "a100-old-driver": {"driver": {"version": "470.57.02", "cuda": "11.4"}},

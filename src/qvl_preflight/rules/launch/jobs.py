@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qvl_preflight.devices import Devices
+from qvl_preflight.devices import Devices, is_rank
+from qvl_preflight.facts import Launch
 from qvl_preflight.plan import LoadPlan
 from qvl_preflight.report import Finding, Fix, Severity
+from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.unknown import Unknown
 
@@ -103,3 +105,72 @@ def contradicting_deepspeed_values(plan: LoadPlan) -> Iterator[Finding]:
     Shown, not applied: it is a line of the DeepSpeed configuration.
     """
     yield from as_planned(plan, "QVL711", Fix.display('Write "auto" for these values in the DeepSpeed configuration'))
+
+
+@rule("QVL712", Severity.WARNING, topic="visible-devices", symptoms=(r"CUDA error: invalid device ordinal",))
+def more_processes_than_gpus(request: Request, launch: Launch, devices: Devices) -> Iterator[Finding]:
+    """
+    The job starts more processes on this host than it has GPUs.
+
+    ## What happens
+    Each process takes the GPU of its number. The first one without a GPU stops with `invalid device ordinal`, and the others wait for it.
+
+    ## Example
+    ```python hardware=four-processes-two-gpus purpose=full
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+    Use instead, with `num_processes: 2` in accelerate's configuration:
+    ```python hardware=rank-1-of-2 purpose=full
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+
+    ## Fix safety
+    Shown, not applied: it is a matter of how the job is started.
+    """
+    if (
+        isinstance(launch, Unknown)
+        or not isinstance(launch.local_rank, Unknown)
+        or not is_rank(launch)
+        or launch.launcher == "slurm"
+    ):
+        return
+    if isinstance(devices, Unknown) or request.trains_on_cpu:
+        return
+    processes, gpus = launch.local_world_size, len(devices.visible)
+    if isinstance(processes, int) and processes > gpus > 0:
+        message = f"{processes} processes are started on this host, and {gpus} GPU{'s are' if gpus != 1 else ' is'} visible: {processes - gpus} of them have none"
+        yield Finding(
+            message, "import", fix=Fix.display("Start one process per GPU", f"accelerate launch --num_processes {gpus} …")
+        )
+
+
+@rule(
+    "QVL713",
+    Severity.ERROR,
+    topic="deepspeed-values",
+    symptoms=(r"When using `deepspeed_config_file`, the following accelerate config variables",),
+)
+def settings_beside_a_deepspeed_file(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    accelerate's configuration names a DeepSpeed file, and sets beside it what belongs there.
+
+    ## What happens
+    With `deepspeed_config_file`, precision, accumulation, clipping, stage and offload are read from that file alone. accelerate refuses them in
+    its own: `ValueError: When using deepspeed_config_file, the following accelerate config variables will be ignored`. `mixed_precision: 'no'`
+    counts as well.
+
+    ## Example
+    ```python hardware=rank-1-of-2 purpose=full trainer={"beside_deepspeed_config_file":["mixed_precision"],"deepspeed":{"zero_optimization":{"stage":2}}}
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+    Use instead, without the line:
+    ```python hardware=rank-1-of-2 purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+
+    ## Fix safety
+    Shown, not applied: they are lines of accelerate's configuration.
+    """
+    yield from as_planned(
+        plan, "QVL713", Fix.display("Take these lines out of accelerate's configuration, and write them into the DeepSpeed file")
+    )
