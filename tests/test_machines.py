@@ -16,7 +16,7 @@ MACHINES = Path(__file__).parent / "machines"
 FILES = sorted(MACHINES.glob("*.json"))
 # What the first finding must be about; None: nothing is wrong.
 FIRST = {
-    "a100-box": None, "h100-virtual-machine": None, "wsl": None, "colab-t4": None, "rocm-mi250": None, "apple-m2": None,
+    "a100-box": None, "h100-virtual-machine": None, "wsl": None, "colab-t4": None, "rocm-mi250": None, "apple-m2": None, "intel-arc": None, "ascend-910b": None, "driver-hangs": "QVL112",
     "amd-with-cuda-torch": "QVL115", "blackwell-old-wheel": "QVL114", "colab-without-gpu": "QVL101", "conda-with-user-site": "QVL602",
     "container-without-gpus": "QVL106", "cpu-torch-on-gpu-machine": "QVL102", "docker-after-daemon-reload": "QVL112", "docker-utility-only": "QVL108",
     "driver-library-mismatch": "QVL107", "four-gpus-mixed": "QVL117", "hidden-gpus": "QVL201", "kaggle-two-t4": "QVL208", "laptop-without-driver": "QVL105",
@@ -61,13 +61,15 @@ def test_every_machine_is_there_and_explained() -> None:
     assert [name for name in sorted(names) if name not in readme and not name.startswith("docker")] == []
 
 
-@pytest.mark.parametrize("name", ["rocm-mi250", "apple-m2"])
+@pytest.mark.parametrize("name", ["rocm-mi250", "apple-m2", "intel-arc", "ascend-910b"])
 def test_another_vendors_machine_is_not_judged_by_nvidias_rules(name: str) -> None:
     """They are listed as not checked, for that reason; "no GPU" is not said."""
     report = examine(Facts.load(str(MACHINES / f"{name}.json")))
     assert report.findings == ()
     assert {item.reason.rpartition(": ")[2] for item in report.skipped} == {"the checks know NVIDIA GPUs only"}
     assert "QVL101" in {item.code for item in report.skipped}
+    assert report.verdict == "incomplete"
+    assert "checks were left out" in report.text().partition("\n")[0]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

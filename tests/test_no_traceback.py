@@ -119,6 +119,19 @@ def test_bytes_that_are_no_text_in_a_name(tmp_path: Path) -> None:
     assert "\\x1b[31m" in refused(done)
 
 
+def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
+    """The doctor works where a shell was left open in a folder that is gone."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f'cd {gone}; rmdir {gone}; exec "$0" -m qvl_preflight doctor --json'
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(["sh", "-c", script, sys.executable], capture_output=True, timeout=20, env=env, check=False)
+    facts = json.loads(done.stdout)["facts"]
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert facts["packages"]
+    assert facts["host"]["cpu_count"]
+
+
 # ── output ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SAYS = {

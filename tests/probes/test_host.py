@@ -17,6 +17,11 @@ from qvl_preflight.unknown import Unknown
 GIB = 2**30
 MEMINFO = f"MemTotal:       {64 * GIB // 1024} kB\nMemFree:         1024 kB\nMemAvailable:   {48 * GIB // 1024} kB\n"
 CGROUP_2, CGROUP_2_USED = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"
+OWN = "/proc/self/cgroup"
+JOB, JOB_USED = "/sys/fs/cgroup/slurm/job_7/memory.max", "/sys/fs/cgroup/slurm/job_7/memory.current"
+STEP, STEP_USED = "/sys/fs/cgroup/slurm/job_7/step_0/memory.max", "/sys/fs/cgroup/slurm/job_7/step_0/memory.current"
+JOB_1 = "/sys/fs/cgroup/memory/slurm/job_7/memory.limit_in_bytes"
+JOB_1_USED = "/sys/fs/cgroup/memory/slurm/job_7/memory.usage_in_bytes"
 CGROUP_1, CGROUP_1_USED = "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"
 
 
@@ -38,6 +43,12 @@ def probed(monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> Host:
         pytest.param({CGROUP_2: f"{16 * GIB}\n"}, 16, 16, id="a limit whose use is not told"),
         pytest.param({CGROUP_1: f"{8 * GIB}\n", CGROUP_1_USED: f"{2 * GIB}\n"}, 8, 6, id="cgroup 1 with a limit"),
         pytest.param({CGROUP_1: "9223372036854771712\n", CGROUP_1_USED: "0\n"}, 64, 48, id="cgroup 1 without a limit"),
+        pytest.param({OWN: "0::/slurm/job_7/step_0\n", STEP: f"{8 * GIB}\n", STEP_USED: f"{GIB}\n"}, 8, 7, id="a Slurm step's group, further down"),
+        pytest.param({OWN: "0::/slurm/job_7/step_0\n", STEP: "max\n", JOB: f"{10 * GIB}\n", JOB_USED: f"{4 * GIB}\n"}, 10, 6, id="the limit of the job above a step without one"),
+        pytest.param({OWN: "0::/slurm/job_7/step_0\n", JOB: f"{10 * GIB}\n", JOB_USED: f"{GIB}\n", STEP: f"{6 * GIB}\n", STEP_USED: f"{GIB}\n"}, 6, 5, id="two limits: the narrower"),
+        pytest.param({OWN: "5:cpu,memory:/slurm/job_7\n1:name=systemd:/x\n", JOB_1: f"{8 * GIB}\n", JOB_1_USED: f"{2 * GIB}\n"}, 8, 6, id="cgroup 1: a job's group"),
+        pytest.param({OWN: "0::/../../outside\n", CGROUP_2: f"{16 * GIB}\n", CGROUP_2_USED: f"{4 * GIB}\n"}, 16, 12, id="a group outside of the container's view"),
+        pytest.param({CGROUP_2: f"{16 * GIB}\n", CGROUP_2_USED: "a lot\n"}, 16, 16, id="a use that is no number"),
         pytest.param({CGROUP_2: f"{4 * GIB}\n", CGROUP_2_USED: f"{5 * GIB}\n"}, 4, 0, id="more in use than a lowered limit: nothing is left"),
     ],
 )  # fmt: skip
@@ -127,7 +138,19 @@ def test_free_disk_is_that_of_the_current_folder(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(os, "statvfs", statvfs, raising=False)
     assert host.probe()["host"].disk_free_bytes == 3 * 4096
-    assert asked == [os.getcwd()]
+    assert asked == [os.curdir]
+
+
+def test_a_current_folder_that_was_deleted_costs_the_disk_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody cleaned up under a shell that is still open."""
+
+    def gone(path: str) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "statvfs", gone, raising=False)
+    found = host.probe()["host"]
+    assert found.disk_free_bytes == Unknown("the current folder cannot be looked at (No such file or directory)")
+    assert isinstance(found.cpu_count, int)
 
 
 def test_disk_is_unknown_where_the_system_has_no_statvfs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
@@ -404,3 +405,27 @@ def test_a_number_of_the_host_names_no_process_of_a_container(monkeypatch: pytes
     """Another process may bear it here."""
     monkeypatch.setattr("qvl_preflight.probes.host.container", lambda: "docker")
     assert READ_NAME(os.getpid()) == Unknown("in a container the numbers are the host's")
+
+
+def test_a_driver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nvidia-smi does then; the doctor goes on, and says so."""
+    waiting = threading.Event()
+    fake = library(A100)
+    fake.nvmlInit_v2 = lambda: waiting.wait(10) and 0
+    monkeypatch.setattr(nvml, "_PATIENCE", 0.05)
+    found = probe(monkeypatch, fake)
+    waiting.set()
+    assert found["gpus"] == found["driver"] == Unknown("NVML: no answer within 20 seconds: the driver hangs")
+    assert found["nvidia"].nvml_error == 10
+
+
+def test_what_breaks_in_the_probe_is_seen_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread keeps nothing to itself."""
+
+    def broken() -> int:
+        raise OSError("no")
+
+    fake = library(A100)
+    fake.nvmlInit_v2 = broken
+    with pytest.raises(OSError, match="no"):
+        probe(monkeypatch, fake)

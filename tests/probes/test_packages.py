@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -246,3 +247,43 @@ def test_what_is_no_duplicate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     install_whole(two, "torch", "2.4.1", module=False)
     link.symlink_to(one)
     assert duplicates(monkeypatch, one, link, two) == {}
+
+
+def test_a_current_folder_that_was_deleted_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The empty entry of sys.path leads nowhere; the other folders are read."""
+    site, gone = tmp_path / "site", tmp_path / "gone"
+    (site / "peft-0.8.2.dist-info").mkdir(parents=True)
+    (site / "peft-0.8.2.dist-info" / "METADATA").touch()
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(sys, "path", ["", str(site)])
+    assert packages.probe()["packages"] == {"peft": "0.8.2"}
+    os.chdir(tmp_path)
+
+
+def _broken() -> int:
+    raise RuntimeError("CUDA error: unspecified launch failure")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "reason"),
+    [
+        pytest.param(SimpleNamespace(), "fails in this process: AttributeError", id="torch.cuda is half imported"),
+        pytest.param(SimpleNamespace(is_initialized=lambda: True, current_device=_broken, device_count=_broken), "fails in this process: RuntimeError", id="CUDA broke"),
+    ],
+)  # fmt: skip
+def test_a_torch_that_cannot_answer_costs_its_answer_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cuda: SimpleNamespace, reason: str
+) -> None:
+    """What its files say is known all the same."""
+    torch = ModuleType("torch")
+    torch.cuda = cuda  # type: ignore[attr-defined]
+    write_torch(tmp_path, "cuda = '12.1'\nhip = None\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    found = packages.probe_torch()["torch"]
+    assert isinstance(found, Torch)
+    assert found.cuda_build == "12.1"
+    assert isinstance(found.current_device, Unknown)
+    assert found.current_device.reason.endswith(reason)

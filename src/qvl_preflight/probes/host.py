@@ -6,12 +6,15 @@ import json
 import os
 import re
 import sys
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from qvl_preflight.facts import Build, Host, Python
 from qvl_preflight.probes import nvidia
 from qvl_preflight.probes.files import read_text
 from qvl_preflight.unknown import Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _CPU_FLAGS = (
     "avx",
@@ -51,14 +54,13 @@ def _platform() -> str:
 
 def _host() -> Host:
     total, available = _ram()
-    disk = os.statvfs(os.getcwd()) if hasattr(os, "statvfs") else None
     return Host(
         cpu_count=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count() or Unknown("the system does not say"),
         ram_total_bytes=total,
         ram_available_bytes=available,
-        disk_free_bytes=disk.f_bavail * disk.f_frsize if disk else Unknown("not asked on this system"),
+        disk_free_bytes=_disk(),
         cpu_flags=_cpu_flags(),
         container=container(),
         service=_service(),
@@ -100,6 +102,17 @@ def _other_gpus() -> tuple[str, ...] | Unknown:
     return ("amd",) * amd + ("ascend",) * ascend
 
 
+def _disk() -> int | Unknown:
+    """Free bytes where the current folder is."""
+    if not hasattr(os, "statvfs"):
+        return Unknown("not asked on this system")
+    try:
+        found = os.statvfs(os.curdir)
+    except OSError as error:
+        return Unknown(f"the current folder cannot be looked at ({error.strerror})")
+    return found.f_bavail * found.f_frsize
+
+
 def _ram() -> tuple[int | Unknown, int | Unknown]:
     """Total and available bytes, bounded by the cgroup."""
     text = read_text("/proc/meminfo")
@@ -109,15 +122,29 @@ def _ram() -> tuple[int | Unknown, int | Unknown]:
     if "MemTotal" not in size:
         return (Unknown("/proc/meminfo names no MemTotal"),) * 2
     total, available = size["MemTotal"], size.get("MemAvailable", size["MemTotal"])
-    for limit_file, used_file in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
+    for limit_file, used_file in _cgroup_files():
         limit, used = read_text(limit_file), read_text(used_file)
         if limit and limit.strip().isdigit() and int(limit) < total:
             total = int(limit)
-            available = max(0, min(available, total - int(used or 0)))
+            available = max(0, min(available, total - int(used))) if used and used.strip().isdigit() else min(available, total)
     return total, available
+
+
+def _cgroup_files() -> Iterator[tuple[str, str]]:
+    """Limit and use of memory, of every control group above this process: Slurm and systemd set theirs further down than a container does.
+
+    Linux Documentation/admin-guide/cgroup-v2 (memory.max, /proc/self/cgroup "0::/path"), cgroup-v1/memory.
+    """
+    text = read_text("/proc/self/cgroup") or ""
+    for root, controller, limit, used in (
+        ("/sys/fs/cgroup", "", "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        found = re.search(rf"^\d+:{controller and rf'(?:[^:]*,)?{controller}(?:,[^:]*)?'}:/(.*)$", text, re.MULTILINE)
+        parts = [part for part in found.group(1).split("/") if part not in ("", "..")] if found else []
+        for depth in range(len(parts) + 1):
+            folder = "/".join((root, *parts[:depth]))
+            yield f"{folder}/{limit}", f"{folder}/{used}"
 
 
 def _cpu_flags() -> tuple[str, ...] | Unknown:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from _thread import allocate_lock, start_new_thread
 from typing import Any, Literal
 
 from qvl_preflight.facts import Driver
@@ -19,6 +20,7 @@ _REASONS = {
     3: "not supported by this device",
     4: "no permission to ask the driver",
     9: "the NVIDIA kernel driver is not loaded",
+    10: "no answer within 20 seconds: the driver hangs",
     12: "a library that NVML needs cannot be loaded",
     15: "the GPU has fallen off the bus",
     16: "the GPU must be reset",
@@ -27,7 +29,8 @@ _REASONS = {
     18: "driver and library versions do not match: restart the machine, or reload the kernel module",
 }
 NOT_SUPPORTED = 3
-_NO_PERMISSION, _NOT_LOADED, _LOST = 4, 9, 15
+_PATIENCE = 20  # seconds; an H100 answers in 0.1, a driver without persistence mode wakes eight GPUs in about 10
+_NO_PERMISSION, _NOT_LOADED, _TIMEOUT, _LOST = 4, 9, 10, 15
 
 
 class NvmlError(Exception):
@@ -40,6 +43,29 @@ class NvmlError(Exception):
 
 def probe() -> dict[str, Any]:
     """``driver``, ``nvidia`` and ``gpus``; driver None and no GPUs where there is no NVIDIA driver."""
+    found: list[dict[str, Any]] = []
+    broken: list[BaseException] = []
+    done = allocate_lock()
+    done.acquire()
+
+    def ask_it_all() -> None:
+        try:
+            found.append(_probe())
+        except BaseException as error:  # raised again where somebody can catch it
+            broken.append(error)
+        finally:
+            done.release()
+
+    # A driver that hangs never returns, and cannot be interrupted: it is left behind in a thread of its own.
+    start_new_thread(ask_it_all, ())
+    if not done.acquire(timeout=_PATIENCE):
+        return _surveyed(_TIMEOUT, dict.fromkeys(("driver", "gpus"), Unknown(f"NVML: {_REASONS[_TIMEOUT]}")))
+    if broken:
+        raise broken[0]
+    return found[0]
+
+
+def _probe() -> dict[str, Any]:
     library = _load()
     if library is None:
         return _surveyed(Unknown("libnvidia-ml.so.1 is not to be found"), _without_library())

@@ -22,7 +22,10 @@ def probe() -> dict[str, Any]:
     copies: dict[str, list[tuple[str, str]]] = {}
     seen: set[str] = set()
     for folder in sys.path:
-        place = os.path.realpath(folder or ".")
+        try:
+            place = os.path.realpath(folder or ".")
+        except OSError:  # the current folder was deleted
+            continue
         if place in seen:
             continue
         seen.add(place)
@@ -130,9 +133,12 @@ def _of_process(question: str) -> int | Unknown:
     """What torch.cuda answers in this process, where it has initialised CUDA already."""
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
-    if cuda is None or not cuda.is_initialized():
-        return Unknown("this process has not initialised CUDA")
-    return int(getattr(cuda, question)())
+    try:
+        if cuda is None or not cuda.is_initialized():
+            return Unknown("this process has not initialised CUDA")
+        return int(getattr(cuda, question)())
+    except Exception as error:  # a torch that is half imported, or whose CUDA broke: its own exceptions are not known here
+        return Unknown(f"torch.cuda.{question}() fails in this process: {type(error).__name__}")
 
 
 def find_module(package: str, *inside: str) -> str | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # What decides a load; the rest of the installed packages is in the JSON.
 _SHOWN = (
     "torch",
+    "torch-npu",
     "transformers",
     "accelerate",
     "optimum",

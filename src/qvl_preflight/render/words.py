@@ -43,6 +43,6 @@ def _environment(report: Report) -> str:
         return f"nothing wrong was found {where}"
     others = [item for item in report.skipped if item.reason.endswith(NVIDIA_ONLY)]
     if others:
-        checks = "a check was" if len(others) == 1 else f"{len(others)} checks were"
-        return f"{checks} left out: no NVIDIA GPU is in use here, and no other is known to them"
+        checks = "1 check was" if len(others) == 1 else f"{len(others)} checks were"
+        return f"{checks} left out, since they know NVIDIA GPUs only; the rest found nothing"
     return verdict_of_call(report)
