@@ -43,6 +43,8 @@ LAYERS = (
     "stack.*",
     "planner",
     "remedies",
+    "online",
+    "locate",
     "rule",
     "rules",
     "rules.*",
