@@ -19,6 +19,8 @@ from qvl_preflight.stack import (
     gptq,
     gptq_environment,
     kernel_images,
+    lora,
+    lora_step,
     mirrors,
     no_split,
     peft,
@@ -84,7 +86,10 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.FORWARD, attention.forward),
     (Stage.FORWARD, precision.half_on_cpu),
     (Stage.ADAPTERS, awq.adapters),
+    (Stage.ADAPTERS, lora.settings),
     (Stage.ADAPTERS, peft.adapters),
+    (Stage.ADAPTERS, lora.targets),
+    (Stage.ADAPTERS, lora.saved_modules),
     (Stage.TRAINER, precision.trainer_arguments),
     (Stage.TRAINER, fsdp.alone),
     (Stage.TRAINER, trainer.adapters_wanted),
@@ -98,6 +103,8 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.STEP, trainer.offloaded),
     (Stage.STEP, gptq.step),
     (Stage.STEP, precision.unscale),
+    (Stage.STEP, lora_step.checkpointing),
+    (Stage.STEP, lora_step.merge),
 )
 
 
