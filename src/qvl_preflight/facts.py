@@ -60,7 +60,7 @@ class Facts:
     packages_complete: bool = True
     packages_duplicates: Mapping[str, tuple[str, ...]] | Unknown = unsaid(
         "what is installed twice"
-    )  # "2.5.1 (user site)", first wins
+    )  # "2.5.1 (user site)", first wins; "(conda)": its records
     torch: Torch | Unknown = unsaid("how torch is built")
     driver: Driver | Unknown | None = unsaid("which driver is installed")
     nvidia: Nvidia | Unknown = unsaid("what the system shows of NVIDIA's driver")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap  # noqa: F401  # the tests replace sys.path, from which the probe would import it
 import os
 import sys
 from pathlib import Path
@@ -247,6 +248,26 @@ def test_what_is_no_duplicate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     install_whole(two, "torch", "2.4.1", module=False)
     link.symlink_to(one)
     assert duplicates(monkeypatch, one, link, two) == {}
+
+
+@pytest.mark.parametrize(
+    ("record", "found"),
+    [
+        pytest.param("pytorch-2.1.2-py3.10_cuda12.1_cudnn8.9.2_0.json", ("2.4.1+cu121 (site-packages)", "2.1.2 (conda)"), id="pip over conda's pytorch"),
+        pytest.param("pytorch-2.4.1-cpu_generic_py310h.json", None, id="conda's own"),
+        pytest.param("pytorch-2.4.1.post303-cuda120.json", None, id="a build of the same release"),
+        pytest.param("pytorch-cuda-12.1-ha16c6d3_5.json", None, id="a package of another name"),
+        pytest.param("history", None, id="no record"),
+        pytest.param("torch.json", None, id="a record that is called otherwise"),
+    ],
+)  # fmt: skip
+def test_what_conda_believes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, record: str, found: tuple[str, ...] | None) -> None:
+    """conda's records against what is there: pip leaves them as they were."""
+    install_whole(tmp_path / "site-packages", "torch", "2.4.1+cu121")
+    (tmp_path / "conda-meta").mkdir()
+    (tmp_path / "conda-meta" / record).touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert duplicates(monkeypatch, tmp_path / "site-packages") == ({} if found is None else {"torch": found})
 
 
 def test_a_current_folder_that_was_deleted_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -32,10 +32,30 @@ def probe() -> dict[str, Any]:
         for name, version in _distributions(folder):
             copies.setdefault(name, []).append((version, place))
     found: dict[str, str | Literal[False] | Unknown] = {name: copies[name][0][0] for name in sorted(copies)}
+    twice = {name: _shown(name, copies[name]) for name in found if _differ(name, copies[name])}
+    for name, version in _conda_records().items():
+        if name in copies and name not in twice and all(_numbers(version) != _numbers(other) for other, _ in copies[name]):
+            twice[name] = (*_shown(name, copies[name]), f"{version} (conda)")
+    return {"packages": found, "packages_duplicates": dict(sorted(twice.items()))}
+
+
+def _conda_records() -> dict[str, str]:
+    """What conda believes to have installed, by pip's names: the files of conda-meta are called name-version-build.json."""
+    try:
+        entries = os.listdir(os.path.join(sys.prefix, "conda-meta"))
+    except OSError:
+        return {}
+    parts = [entry.removesuffix(".json").rsplit("-", 2) for entry in entries if entry.endswith(".json")]
     return {
-        "packages": found,
-        "packages_duplicates": {name: _shown(name, copies[name]) for name in found if _differ(name, copies[name])},
+        "torch" if name == "pytorch" else normalised(name): version
+        for name, version, _ in (each for each in parts if len(each) == 3)
     }
+
+
+def _numbers(version: str) -> tuple[str, ...]:
+    """The numbers of a release; conda and pip mark a build of their own behind them."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(re.sub(r"(\.0+)+$", "", found.group()).split(".")) if found else (version,)
 
 
 def _differ(name: str, copies: list[tuple[str, str]]) -> bool:
