@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test reality lint matrix docs clean
+.PHONY: demo test reality lint matrix docs watch clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.installed: pyproject.toml
@@ -30,6 +30,9 @@ reality: $(VENV)/.installed  ## every prediction against the real stacks (built 
 
 matrix:  ## the oldest and the newest Python
 	scripts/matrix.sh
+
+watch: $(VENV)/.installed  ## make watch VERSION=6.0.0: what that release of transformers changes for the plan, as a patch
+	$(RUN) scripts/watch.py $(VERSION)
 
 docs: $(VENV)/.installed  ## write the pages of the rules, the list in the README, and the page on accuracy
 	$(RUN) scripts/rule_docs.py

@@ -1,0 +1,100 @@
+"""What a new release changes is found in its source: small releases, written here, whose differences are known."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from qvl_preflight.versions import ByRelease, Evidence, Row
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from releases import Release, fragments
+from watch import compared, outdated, strings, tables
+
+MODELING = """
+class PreTrainedModel:
+    def from_pretrained(cls, name, *args, config=None, **kwargs):
+        '''Docstrings do not count.'''
+        state = kwargs.pop("state_dict", None)
+        {more}
+        raise ValueError(f"{{cls}} does not take `device_map={{name}}` here, nor will it")
+"""
+QUANTIZER = """
+class FpQuantizer:
+    def validate_environment(self, *args):
+        "A docstring."
+        {check}
+"""
+
+
+def release(
+    root: Path, version: str, more: str = "pass", check: str = "pass", minimum: str = "1.0", methods: str = '"fp": FpQuantizer'
+) -> Release:
+    """An unpacked release of four files."""
+    (root / version / "quantizers").mkdir(parents=True)
+    (root / version / "utils").mkdir()
+    (root / version / "modeling_utils.py").write_text(MODELING.format(more=more))
+    (root / version / "quantizers" / "quantizer_fp.py").write_text(QUANTIZER.format(check=check))
+    (root / version / "quantizers" / "auto.py").write_text(f"AUTO_QUANTIZER_MAPPING = {{{methods}}}\n")
+    (root / version / "utils" / "import_utils.py").write_text(f'ACCELERATE_MIN_VERSION = "{minimum}"\n')
+    return Release(version, root / version)
+
+
+def test_releases_that_are_alike_differ_in_nothing(tmp_path: Path) -> None:
+    """A docstring, or where a line stands, is no difference."""
+    one, other = release(tmp_path, "5.0.0"), release(tmp_path, "5.1.0", more="pass\n        # a comment")
+    assert list(compared(one, other)) == []
+
+
+def test_arguments_minima_methods_and_functions_are_compared(tmp_path: Path) -> None:
+    """As a patch: what went with a minus, what came with a plus."""
+    one = release(tmp_path, "5.0.0")
+    other = release(
+        tmp_path, "5.1.0", more='kwargs.pop("fresh", True)', check='raise ImportError("fp needs fast")', minimum="1.2",
+        methods='"fp": FpQuantizer, "int2": Int2Quantizer',
+    )  # fmt: skip
+    found = list(compared(one, other))
+    assert "+fresh = True" in found
+    assert [line for line in found if "ACCELERATE_MIN_VERSION" in line] == [
+        "-ACCELERATE_MIN_VERSION = '1.0'",
+        "+ACCELERATE_MIN_VERSION = '1.2'",
+    ]
+    assert "+'int2' = Int2Quantizer" in found
+    assert "+    raise ImportError('fp needs fast')" in found
+
+
+def test_a_message_that_is_gone_names_its_table(tmp_path: Path) -> None:
+    """The fixed part of an f-string is looked for; what Python words itself is in neither source, and nothing is said of it."""
+    one, other = release(tmp_path, "5.0.0"), release(tmp_path, "5.1.0")
+    (other.root / "modeling_utils.py").write_text(MODELING.format(more="pass").replace("nor will it", "but it may"))
+    words = Row("4.32", None, ("ValueError", "{} does not take `device_map={}` here, nor will it"), Evidence.SOURCE, "")
+    pythons = Row("4.32", None, "module 'torch' has no attribute '{}'", Evidence.SOURCE, "")
+    gone = list(
+        outdated(
+            one,
+            other,
+            iter(
+                [("stack/one.py _WORDS", ByRelease("transformers", words)), ("stack/two.py _P", ByRelease("transformers", pythons))]
+            ),
+        )
+    )
+    assert gone[0] == "@@ stack/one.py _WORDS: the row from 4.32 on @@"
+    assert len(gone) == 3
+    old = Row("4.32", "5.0", words.value, Evidence.SOURCE, "")
+    assert list(outdated(one, other, iter([("stack/one.py _OLD", ByRelease("transformers", old))]))) == []
+
+
+def test_every_table_of_the_plan_is_watched() -> None:
+    """Also those inside a dict."""
+    names = {name for name, _ in tables()}
+    assert {"stack/transformers.py _BAD_DTYPE", "stack/transformers.py _LEFT_OVER"} <= names
+
+
+def test_texts_inside_a_value() -> None:
+    """However deep."""
+    assert list(strings(("ValueError", {"a": ["text"]}, True, None))) == ["ValueError", "text"]
+
+
+def test_fragments_are_long_enough_to_mean_something() -> None:
+    """`{}` and what is short say nothing."""
+    assert fragments("{} does not take `device_map={}` here") == [" does not take `device_map="]
