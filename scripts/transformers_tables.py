@@ -11,7 +11,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from qvl_preflight.auto_tables import PATH, AutoClasses
+from qvl_preflight.auto_tables import PATH, AutoClasses, ranges
 from qvl_preflight.probes.auto_mappings import read_release
 
 _CLASS = re.compile(r"^class (\w+)\(", re.MULTILINE)
@@ -66,32 +66,20 @@ def table(found: dict[tuple[int, int], tuple[AutoClasses, set[str]]]) -> str:
     for (_, _, names), there in entries.items():
         for name in names.split(","):
             implied[name] = [one or other for one, other in zip(implied[name], there, strict=True)]
-    lines = ["@releases", " ".join(named), "@autos", *(f"{auto} {_ranges(autos[auto], named)}" for auto in sorted(autos)), "@types"]
+    lines = ["@releases", " ".join(named), "@autos", *(f"{auto} {ranges(autos[auto], named)}" for auto in sorted(autos)), "@types"]
     for model_type in sorted(types):
         own = [
-            f"{_ranges(at, named)}:{auto.removeprefix('AutoModel')}:{names}"
+            f"{ranges(at, named)}:{auto.removeprefix('AutoModel')}:{names}"
             for (name, auto, names), at in sorted(entries.items())
             if name == model_type
         ]
-        lines.append(" ".join([model_type, _ranges(types[model_type], named), *own]))
+        lines.append(" ".join([model_type, ranges(types[model_type], named), *own]))
     lines.append("@classes")
     for name in sorted(implied):  # where a class is in a release that maps nothing to it
         defined = [name in found[release][1] for release in releases]
         if any(defined) and defined != implied[name]:
-            lines.append(f"{name} {_ranges(defined, named)}")
+            lines.append(f"{name} {ranges(defined, named)}")
     return "\n".join(lines) + "\n"
-
-
-def _ranges(at: list[bool], named: list[str]) -> str:
-    """``4.45-`` for what is there from 4.45 to the newest, ``4.28-4.57`` where the last is an older one."""
-    spans, start = [], None
-    for index, there in enumerate([*at, False]):
-        if there and start is None:
-            start = index
-        if not there and start is not None:
-            spans.append(f"{named[start]}-" + ("" if index == len(named) else named[index - 1]))
-            start = None
-    return "+".join(spans)
 
 
 if __name__ == "__main__":

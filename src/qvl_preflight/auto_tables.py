@@ -61,6 +61,10 @@ class AutoTables:
 
     # ── any release ──
 
+    def holds(self, release: Release) -> bool:
+        """Was this release read?"""
+        return release[:2] in self.releases
+
     def is_auto(self, name: str) -> bool:
         """Is it an Auto class of any release?"""
         return name in self._autos
@@ -141,3 +145,15 @@ def _release(word: str) -> Release:
 
 def _lines(section: str) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in section.splitlines() if line)
+
+
+def ranges(at: list[bool], named: list[str]) -> str:
+    """``4.45-`` for what is there from 4.45 to the newest, ``4.28-4.57`` where the last is an older one."""
+    spans, start = [], None
+    for index, there in enumerate([*at, False]):
+        if there and start is None:
+            start = index
+        if not there and start is not None:
+            spans.append(f"{named[start]}-" + ("" if index == len(named) else named[index - 1]))
+            start = None
+    return "+".join(spans)

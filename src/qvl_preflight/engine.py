@@ -25,15 +25,11 @@ def check(situation: Situation, rules: Iterable[Rule]) -> Report:
     rules = tuple(rules)
     plan = make_plan(situation)
     findings, skipped = judge(rules, offer(situation, plan))
-    grave = {finding.topic for finding in findings if finding.severity is not Severity.NOTE}
-    possible = on_possible_stacks(situation, rules, grave, offer)
-    graver = {finding.code for finding in possible}  # what was only worth knowing while the releases were left open
-    findings = [finding for finding in findings if finding.code not in graver] + possible
+    findings += on_possible_stacks(situation, rules, {finding.topic for finding in findings}, offer)
     matters = _open_questions(plan)
-    by_default = {rule.code for rule in rules if rule.severity is not Severity.NOTE}
+    grave = {rule.code for rule in rules if rule.severity is not Severity.NOTE}
     skipped = [
-        replace(item, matters=item.code in matters or (item.code in by_default and item.reason not in _HARMLESS))
-        for item in skipped
+        replace(item, matters=item.code in matters or (item.code in grave and item.reason not in _HARMLESS)) for item in skipped
     ]
     skipped += [
         Skipped(code, name, reason, True) for code, (name, reason) in matters.items() if code not in {item.code for item in skipped}
@@ -58,7 +54,7 @@ _QUESTIONS = {
     "place": "where the weights land", "materialise": "whether the devices are there", "kernel": "which kernel holds the weights",
     "environment": "whether the packages go together", "post_init": "what the kernel does once it is loaded", "forward": "the first forward", "first_kernel": "whether torch has kernels for the GPU",
     "step": "whether the kernel trains", "adapters": "whether adapters fit", "dtype": "the dtype", "merge": "which quantisation is used",
-    "configuration": "whether the model type is known", "model_class": "whether the class fits the checkpoint",
+    "configuration": "whether the model type is known", "model_class": "whether the class fits the checkpoint", "own_code": "whether the checkpoint's code can be imported",
 }  # fmt: skip
 
 

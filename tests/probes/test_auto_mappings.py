@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from qvl_preflight.probes.auto_mappings import read_release
+import qvl_preflight
+from qvl_preflight.probes.auto_mappings import read_installed, read_release
+from qvl_preflight.report import Severity
 
 CONFIGS = """
 from collections import OrderedDict
@@ -83,3 +86,40 @@ def test_files_that_are_written_otherwise_say_nothing(tmp_path: Path, models: st
     """A release that keeps its tables elsewhere is unknown, not empty."""
     assert read_release(write(tmp_path, models=models)) is None
     assert read_release(str(tmp_path / "nowhere")) is None
+
+
+def install(folder: Path, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder / "transformers")
+    metadata = folder / f"transformers-{version}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Name: transformers\nVersion: {version}\n")
+    monkeypatch.setattr("sys.path", [str(folder), *sys.path])
+
+
+def test_a_release_that_no_table_holds_is_asked_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is installed is newer than what was read: its own files say which model types it has."""
+    install(tmp_path / "site", "9.1.0", monkeypatch)
+    checkpoint = tmp_path / "model"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text('{"model_type": "bert"}')
+    [finding] = [
+        found for found in qvl_preflight.check(str(checkpoint), loader="AutoModelForCausalLM").findings if found.code[:5] == "QVL90"
+    ]
+    assert (finding.code, finding.severity) == (
+        "QVL907",
+        Severity.WARNING,
+    )  # as the newest that was read would: it may say it otherwise
+    assert "transformers 9.1.0 does not know the model type bert" in finding.message
+    (checkpoint / "config.json").write_text('{"model_type": "llava"}')
+    codes = [found.code for found in qvl_preflight.check(str(checkpoint), loader="AutoModelForMultimodalLM").findings]
+    assert "QVL909" not in codes
+
+
+def test_the_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until they change."""
+    install(tmp_path, "9.1.0", monkeypatch)
+    assert read_installed() is read_installed()
+    (tmp_path / "transformers" / "models" / "auto" / "modeling_auto.py").write_text("")
+    assert read_installed() is None
+    monkeypatch.setattr("sys.path", [])
+    assert read_installed() is None

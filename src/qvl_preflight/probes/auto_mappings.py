@@ -9,12 +9,33 @@ import ast
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from qvl_preflight.auto_tables import AutoClasses
 from qvl_preflight.probes.files import read_text
+from qvl_preflight.probes.packages import find_module
 
 Names = dict[str, Any]  # the module's names that hold literal mappings
+
+
+def read_installed() -> AutoClasses | None:
+    """What the installed transformers has; None where there is none, or its files are not as in the releases read."""
+    init = find_module("transformers", "__init__.py")
+    if init is None:
+        return None
+    tables = os.path.join(os.path.dirname(init), "models", "auto", "modeling_auto.py")
+    try:
+        status = os.stat(tables)
+    except OSError:
+        return None
+    return _read_once(os.path.dirname(init), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read_once(folder: str, changed: int, size: int) -> AutoClasses | None:
+    """One reading for each state of the file."""
+    return read_release(folder)
 
 
 def read_release(folder: str) -> AutoClasses | None:

@@ -8,8 +8,8 @@ ENVIRONMENT = ("cuda.driver", "cuda.reach", "cuda.torch_build", "cuda.gpus", "de
 THEMES = (
     *ENVIRONMENT, "devices.ordinals", "quantization.methods", "quantization.environment", "quantization.awq", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "split", "packages",
     "launch.maps", "launch.data_parallel", "launch.sharding", "launch.jobs",
-    "training.kernels", "files.cache", "files.weights", "files.hub", "call.auto_classes", "call.weights", "call.arguments", "call.attention",
-    "training.precision", "training.adapters", "training.lora_runs",
+    "training.kernels", "files.cache", "files.weights", "files.hub", "call.auto_classes", "call.own_code", "call.weights", "call.arguments", "call.attention",
+    "training.precision",
     "call.precision",
 )  # fmt: skip
 

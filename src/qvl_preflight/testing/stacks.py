@@ -64,6 +64,7 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "today-old-flash": {**_NEW, "packages": {**_TODAY, "flash-attn": "2.2.0"}},
     "today-bnb": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.50.2"}},
     "today-hqq": {**_NEW, "packages": {**_TODAY, "hqq": "0.2.8"}},
+    "today-einops": {**_NEW, "packages": {**_TODAY, "einops": "0.8.1"}},
     "today-without-gptqmodel": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "gptqmodel"}},
     "today-without-accelerate": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "accelerate"}},
     "today-old-torch": {**_NEW, "packages": {**_TODAY, "transformers": "4.57.1", "torch": "2.5.1", "huggingface-hub": "0.36.0"}},
