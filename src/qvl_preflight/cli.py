@@ -209,11 +209,11 @@ def _plan(arguments: argparse.Namespace) -> int:
     if arguments.json:
         from qvl_preflight.outline import to_dict
 
-        print(json.dumps(to_dict(situation, plan), indent=1))
+        cli_output.write(json.dumps(to_dict(situation, plan), indent=1))
     else:
         from qvl_preflight.render.outline import outline_text
 
-        print(outline_text(situation, plan))
+        cli_output.write(outline_text(situation, plan))
     return int(plan.stops_at is not None)
 
 

@@ -40,7 +40,8 @@ def _print(lines: list[Line], stream: TextIO, color: bool | None) -> None:
             from rich.console import Console
             from rich.text import Text
         except ImportError as error:
-            print(f"qvl-preflight: plain text, since rich cannot be imported ({error})", file=sys.stderr)
+            if sys.stderr is not None:
+                sys.stderr.write(f"qvl-preflight: plain text, since rich cannot be imported ({error})\n")
         else:
             console = Console(file=stream, force_terminal=True if color else None, highlight=False, emoji=False, markup=False)
             for line in lines:
