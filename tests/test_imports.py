@@ -99,6 +99,7 @@ WITHIN_STACK = (
     "gptqmodel",
     "gptq_environment",
     "gptq",
+    "bnb_environment",
     "bitsandbytes",
     "awq",
     "peft",

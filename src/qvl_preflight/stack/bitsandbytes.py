@@ -1,4 +1,4 @@
-"""bitsandbytes in transformers: environment, offload, the class of its layers.
+"""bitsandbytes in transformers: its settings, offload, the class of its layers.
 
 Sources: transformers 4.32 to 4.37 modeling_utils.py; later quantizers/quantizer_bnb_4bit.py and _8bit.py. Recorded: 5.17.0 with 0.50.2.
 """
@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from qvl_preflight.plan import Kernel, Quantization, Stage, WillRaise
-from qvl_preflight.stack import cuda
+from qvl_preflight.plan import Kernel, Stage, WillRaise
 from qvl_preflight.stack.accelerate import STRATEGIES
+from qvl_preflight.stack.bnb_environment import bnb_of
 from qvl_preflight.unknown import need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
 
-_MISSING_V5 = "Using `bitsandbytes` {bits}-bit quantization requires bitsandbytes: `pip install -U bitsandbytes>=0.46.1`"
 _OFFLOAD = "Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM to fit the quantized model."
 # In 4.x a map that is all "cpu" is refused as well; 5.x lets it through.
 _ALL_CPU_PASSES = ByRelease(
@@ -27,71 +26,9 @@ _ALL_CPU_PASSES = ByRelease(
 )
 
 
-def _bnb(draft: Draft) -> Quantization | None:
-    quantization = need(draft.quantization)
-    return quantization if quantization is not None and quantization.method == "bitsandbytes" else None
-
-
-def environment(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """ENVIRONMENT: is the package there, in a release that counts?"""
-    quantization = _bnb(draft)
-    if quantization is None:
-        return
-    installed, release = situation.packages.release("bitsandbytes"), situation.packages.release("transformers") or (0,)
-    if release >= (5,):
-        if not situation.packages.has("accelerate"):
-            text = (
-                f"Using `bitsandbytes` {quantization.bits}-bit quantization requires accelerate: `pip install 'accelerate>=1.1.0'`"
-            )
-            why = "bitsandbytes layers need accelerate, which is not installed"
-            yield WillRaise("QVL601", Stage.ENVIRONMENT, "ImportError", text, "accelerate", why, evidence=Evidence.RUN)
-        if installed is None or installed < (0, 46, 1):
-            yield WillRaise("QVL309", Stage.ENVIRONMENT, "ImportError", _MISSING_V5.format(bits=quantization.bits), "bitsandbytes",
-                            "bitsandbytes is not installed" if installed is None else "transformers 5 takes bitsandbytes from 0.46.1 on", evidence=Evidence.RUN if installed is None else Evidence.SOURCE)  # fmt: skip
-    elif installed is None and quantization.bits == 4:
-        # The metadata is read by BitsAndBytesConfig itself (utils/quantization_config.py post_init, 4.32 to 4.57).
-        yield WillRaise(
-            "QVL309",
-            Stage.ENVIRONMENT,
-            "PackageNotFoundError",
-            "No package metadata was found for bitsandbytes",
-            "bitsandbytes",
-            "bitsandbytes is not installed",
-            evidence=Evidence.RUN,
-        )
-
-
-_NO_CUDA: ByRelease[tuple[str, str] | None] = ByRelease(
-    "transformers",
-    Row("4.32", "4.38", ("RuntimeError", "No GPU found. A GPU is needed for quantization."), Evidence.SOURCE, "transformers 4.37.2 modeling_utils.py"),
-    Row("4.38", "4.45", ("RuntimeError", "No GPU found. A GPU is needed for quantization."), Evidence.SOURCE, "transformers 4.38.2 quantizers/quantizer_bnb_4bit.py"),
-    Row("4.45", "5.0", ("RuntimeError", "CUDA is required but not available for bitsandbytes."), Evidence.SOURCE, "transformers 4.57.1 integrations/bitsandbytes.py"),
-    Row("5.0", None, None, Evidence.RECORDED, "transformers 5.17.0: runs on the CPU"),
-)  # fmt: skip
-
-
-def without_cuda(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """ENVIRONMENT: up to 4.57 bitsandbytes needs CUDA; a multi-backend build of it, which few have, does not."""
-    if _bnb(draft) is None:
-        return
-    row = _NO_CUDA.row(situation.packages)
-    if row.value is None:
-        return
-    refusal = cuda.refusal(situation)
-    if refusal is not None:
-        yield WillRaise(
-            "QVL332",
-            Stage.ENVIRONMENT,
-            *row.value,
-            "no-cuda",
-            f"bitsandbytes needs CUDA in this release, and {refusal.why}",
-            evidence=row.evidence,
-        )
-
-
 def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: what BitsAndBytesConfig itself refuses."""
-    quantization = _bnb(draft)
+    quantization = bnb_of(draft)
     if quantization is None or quantization.pre_quantized:
         return
     both = quantization.config.get("load_in_4bit") and quantization.config.get("load_in_8bit")
@@ -124,7 +61,7 @@ _DTYPE_NAMES = ("float16", "half", "bfloat16", "float32", "float", "float64", "d
 
 def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """KERNEL: sets ``draft.kernel``; refuses a map that offloads without the flag."""
-    quantization = _bnb(draft)
+    quantization = bnb_of(draft)
     if quantization is None:
         return
     draft.kernel = Kernel(
@@ -163,7 +100,7 @@ def _near(situation: Situation, found: Mapping[str, str]) -> str | None:
 
 def trainer_step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """STEP: 8-bit layers that lie on the CPU, under a Trainer that computes on the GPU."""
-    quantization = _bnb(draft)
+    quantization = bnb_of(draft)
     if (
         quantization is None
         or quantization.bits != 8

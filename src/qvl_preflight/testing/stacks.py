@@ -72,6 +72,8 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "middle-bnb": {**_OLD, "packages": _MIDDLE},
     "middle-awq": {**_OLD, "packages": {**_MIDDLE, "autoawq": "0.2.7"}},
     "recent-4": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": _RECENT_4},
+    "recent-4-bnb": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": {**_RECENT_4, "bitsandbytes": "0.48.1"}},
+    "recent-4-old-bnb": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": {**_RECENT_4, "bitsandbytes": "0.44.1"}},
     "recent-4-awq": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": {**_RECENT_4, "autoawq": "0.2.9"}},
     "legacy": {**_OLD, "packages": _LEGACY},
     "seed": {**_OLD, "packages": _SEED},

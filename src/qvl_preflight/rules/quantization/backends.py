@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from qvl_preflight.plan import LoadPlan
+from qvl_preflight.facts import Facts
+from qvl_preflight.plan import LoadPlan, WillRaise
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.rules.cuda.ways_out import give_gpu
 from qvl_preflight.unknown import need
 
 
@@ -128,13 +130,14 @@ def quantization_backend_version(plan: LoadPlan, remedies: Remedies) -> Iterator
     topic="bnb-missing",
     symptoms=(r"requires (the latest version of )?bitsandbytes", r"No package metadata was found for bitsandbytes"),
 )
-def bitsandbytes_missing(plan: LoadPlan) -> Iterator[Finding]:
+def bitsandbytes_missing(plan: LoadPlan, facts: Facts) -> Iterator[Finding]:
     """
     bitsandbytes is asked for and not installed, or too old.
 
     ## What happens
     Up to transformers 4.57 `BitsAndBytesConfig(load_in_4bit=True)` itself asks for the installed release and raises PackageNotFoundError; from
-    5.0 on the load raises an ImportError that names bitsandbytes 0.46.1.
+    5.0 on the load raises an ImportError that names bitsandbytes 0.46.1. From 4.38 to 4.52 the same words can mean that CUDA is not available: an
+    older bitsandbytes counts as missing then, and installing it again helps nothing.
 
     ## Example
     ```python stack=legacy
@@ -148,4 +151,12 @@ def bitsandbytes_missing(plan: LoadPlan) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: nothing is installed for you.
     """
-    yield from as_planned(plan, "QVL309", Fix.display("Install bitsandbytes", "pip install -U bitsandbytes"))
+
+    def remedy(raised: WillRaise) -> Fix:
+        return (
+            give_gpu(facts)
+            if "counts as missing" in raised.why
+            else Fix.display("Install bitsandbytes", "pip install -U bitsandbytes")
+        )
+
+    yield from as_planned(plan, "QVL309", remedy)

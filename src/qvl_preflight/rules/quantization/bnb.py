@@ -46,17 +46,23 @@ def quantization_asked_twice(plan: LoadPlan, request: Request) -> Iterator[Findi
 
 @rule(
     "QVL332",
-    Severity.WARNING,
+    Severity.ERROR,
     topic="bnb-no-cuda",
-    symptoms=(r"No GPU found\. A GPU is needed for quantization", r"CUDA is required but not available for bitsandbytes"),
+    symptoms=(
+        r"No GPU found\. A GPU is needed for quantization",
+        r"CUDA is required but not available for bitsandbytes",
+        r"are supported by the bitsandbytes version you have installed",
+        r"installed version of bitsandbytes \(<0\.43\.1\) requires CUDA",
+        r"'frozenset' object has no attribute 'discard'",
+    ),
 )
 def bitsandbytes_without_cuda(plan: LoadPlan) -> Iterator[Finding]:
     """
     bitsandbytes is asked for where CUDA is not available.
 
     ## What happens
-    Up to transformers 4.57 the load stops with a RuntimeError; some releases word it as a missing package. From 5.0 on bitsandbytes runs on the
-    CPU, slowly and without a word.
+    Up to transformers 4.52 the load stops: with a RuntimeError, in words that name a missing package (4.38 to 4.40), or, with bitsandbytes from 0.46
+    on, over its list of devices. From 4.53 on bitsandbytes from 0.46 on runs on the CPU, slowly and without a word; older ones are refused.
 
     ## Example
     ```python hardware=no-gpu stack=middle-bnb
@@ -107,3 +113,33 @@ def invalid_bnb_settings(plan: LoadPlan, request: Request) -> Iterator[Finding]:
         return Fix(f"Pass torch.{meant}", Applicability.SAFE, (Edit(path, request.get(path), Dtype(meant)),)) if meant else None
 
     yield from as_planned(plan, "QVL333", remedy)
+
+
+@rule("QVL334", Severity.ERROR, topic="bnb-triton-skew", symptoms=(r"No module named '(triton\.ops|scipy)'",))
+def bitsandbytes_import_breaks(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    The installed bitsandbytes cannot be imported.
+
+    ## What happens
+    bitsandbytes up to 0.45.0 imports `triton.ops`, which triton dropped in 3.2, the one of torch 2.6; before 0.42 it imports scipy without asking pip for
+    it. Loads in 4 or 8 bits stop, and so does every use of peft, whatever the model: peft imports bitsandbytes wherever it is installed.
+
+    ## Example
+    ```python stack=recent-4-old-bnb
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+    Use instead, with a newer bitsandbytes:
+    ```python stack=recent-4-bnb
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+
+    ## Fix safety
+    Shown, not applied: nothing is installed for you.
+    """
+
+    def remedy(raised: WillRaise) -> Fix:
+        if "scipy" in raised.why:
+            return Fix.display("Install scipy, or a newer bitsandbytes", "pip install scipy")
+        return Fix.display("Install a newer bitsandbytes", "pip install -U 'bitsandbytes>=0.45.1'")
+
+    yield from as_planned(plan, "QVL334", remedy)
