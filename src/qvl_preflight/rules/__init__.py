@@ -6,7 +6,7 @@ from importlib import import_module
 # Themes whose rules also judge a machine alone, without a call: the doctor loads these and no others.
 ENVIRONMENT = ("cuda.driver", "cuda.reach", "cuda.torch_build", "cuda.gpus", "devices.visible", "devices.process", "twice")
 THEMES = (
-    *ENVIRONMENT, "devices.ordinals", "quantization.methods", "quantization.environment", "quantization.awq", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "split", "packages",
+    *ENVIRONMENT, "devices.ordinals", "quantization.methods", "quantization.environment", "quantization.awq", "quantization.asked", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "split", "packages",
     "launch.maps", "launch.data_parallel", "launch.sharding", "launch.jobs",
     "training.kernels", "files.cache", "files.weights", "files.hub", "call.auto_classes", "call.own_code", "call.weights", "call.arguments", "call.attention",
     "training.precision",

@@ -6,9 +6,11 @@ Sources: transformers 4.32 to 4.37 modeling_utils.py; later quantizers/quantizer
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Kernel, Stage, WillRaise
+from qvl_preflight.request import LiveObject, show
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.stack.bnb_environment import bnb_of
 from qvl_preflight.unknown import need
@@ -31,31 +33,65 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     quantization = bnb_of(draft)
     if quantization is None or quantization.pre_quantized:
         return
-    both = quantization.config.get("load_in_4bit") and quantization.config.get("load_in_8bit")
-    if both and situation.packages.at_least("transformers", 4, 38):
+    config = quantization.config
+    if config.get("load_in_4bit") and config.get("load_in_8bit") and situation.packages.at_least("transformers", 4, 38):
         text = "load_in_4bit and load_in_8bit are both True, but only one can be used at the same time"
-        yield WillRaise(
-            "QVL333", Stage.CONFIG, "ValueError", text, "bits", "4 and 8 bits are asked for at once", evidence=Evidence.RUN
-        )
-    kind = quantization.config.get("bnb_4bit_quant_type")
-    if (
-        quantization.config.get("load_in_4bit")
-        and isinstance(kind, str)
-        and kind not in ("fp4", "nf4")
-        and situation.packages.at_least("transformers", 5)
-    ):
-        text, why = (
-            "We encountered some issues during automatic conversion of the weights.",
-            f'bnb_4bit_quant_type="{kind}" is neither "nf4" nor "fp4"',
-        )
-        yield WillRaise("QVL333", Stage.MATERIALISE, "RuntimeError", text, "bnb_4bit_quant_type", why, evidence=Evidence.RECORDED)
+        yield _refused("ValueError", text, "bits", "4 and 8 bits are asked for at once")
+    yield from _types(situation, config)
     for name in ("bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"):
-        value = quantization.config.get(name)
-        if isinstance(value, str) and value not in _DTYPE_NAMES:
-            text, why = f"module 'torch' has no attribute '{value}'", f'{name}="{value}" is not the name of a torch dtype'
-            yield WillRaise("QVL333", Stage.CONFIG, "AttributeError", text, name, why, evidence=Evidence.RUN)
+        value = config.get(name)
+        if isinstance(value, str):
+            yield from _dtype_name(situation, name, value)
+    kind = config.get("bnb_4bit_quant_type")
+    if config.get("load_in_4bit") and isinstance(kind, str) and kind not in ("fp4", "nf4"):
+        row = _QUANT_TYPE.row(situation.packages)
+        why = f'bnb_4bit_quant_type="{kind}" is neither "nf4" nor "fp4"'
+        yield replace(_refused(*row.value, "bnb_4bit_quant_type", why), stage=Stage.MATERIALISE, evidence=row.evidence)
 
 
+def _refused(type_: str, text: str, cause: str, why: str) -> WillRaise:
+    return WillRaise("QVL333", Stage.CONFIG, type_, text, cause, why, evidence=Evidence.RUN)
+
+
+# Met on 5.17.0 and 4.57.1; earlier releases leave the question to bitsandbytes, whose words were not looked up.
+_QUANT_TYPE: ByRelease[tuple[str, str]] = ByRelease(
+    "transformers",
+    Row("4.32", "4.57", ("NotImplementedError", ""), Evidence.SOURCE, "bitsandbytes 0.42.0 functional.py quantize_4bit"),
+    Row("4.57", "5.0", ("ValueError", ""), Evidence.RUN, "transformers 4.57.1 with bitsandbytes 0.50.2"),
+    Row("5.0", None, ("RuntimeError", "We encountered some issues during automatic conversion of the weights."), Evidence.RECORDED, "transformers 5.17.0"),
+)  # fmt: skip
+# BitsAndBytesConfig.post_init; ValueError up to 4.42 (run: 4.36.2, 4.37.2, 4.40.2), TypeError later (run: 4.45.2 to 5.23.0).
+_WANTED: tuple[tuple[str, type, str], ...] = (
+    ("load_in_4bit", bool, "a boolean"), ("load_in_8bit", bool, "a boolean"), ("llm_int8_threshold", float, "a float"),
+    ("llm_int8_skip_modules", list, "a list of strings"), ("llm_int8_enable_fp32_cpu_offload", bool, "a boolean"),
+    ("llm_int8_has_fp16_weight", bool, "a boolean"), ("bnb_4bit_quant_type", str, "a string"), ("bnb_4bit_use_double_quant", bool, "a boolean"),
+)  # fmt: skip
+
+
+def _types(situation: Situation, config: Mapping[str, Any]) -> Iterator[WillRaise]:
+    """The first setting of another type than the one that is asked for. The two flags are looked at from 4.40 on."""
+    for name, wanted, words in _WANTED:
+        value = config.get(name)
+        if value is None or type(value) is wanted or isinstance(value, LiveObject):
+            continue
+        if name.startswith("load_in") and not situation.packages.at_least("transformers", 4, 40):
+            continue
+        type_ = "TypeError" if situation.packages.at_least("transformers", 4, 43) else "ValueError"
+        yield _refused(type_, f"{name} must be {words}", f"{name}-type", f"{name}={show(value)} is not {words}")
+        return
+
+
+def _dtype_name(situation: Situation, name: str, value: str) -> Iterator[WillRaise]:
+    if name == "bnb_4bit_quant_storage" and situation.packages.at_least("transformers", 4, 42):
+        if value not in _STORAGE:
+            text = "`bnb_4bit_quant_storage` must be a valid string (one of "
+            yield _refused("ValueError", text, name, f'{name}="{value}" is none of {", ".join(_STORAGE)}')
+    elif value not in _DTYPE_NAMES and (name == "bnb_4bit_compute_dtype" or situation.packages.at_least("transformers", 4, 39)):
+        text, why = f"module 'torch' has no attribute '{value}'", f'{name}="{value}" is not the name of a torch dtype'
+        yield _refused("AttributeError", text, name, why)
+
+
+_STORAGE = ("float16", "float32", "int8", "uint8", "float64", "bfloat16")
 _DTYPE_NAMES = ("float16", "half", "bfloat16", "float32", "float", "float64", "double", "uint8", "int8")
 
 

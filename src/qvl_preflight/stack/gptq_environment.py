@@ -5,10 +5,11 @@ Sources: transformers 4.32 to 4.37 modeling_utils.py, 4.38 on quantizers/quantiz
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.stack import auto_gptq
 from qvl_preflight.stack.cuda import available
@@ -216,6 +217,62 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             "both spellings of one switch are given",
             evidence=Evidence.RUN,
         )
+        return
+    yield from _numbers(situation)
+
+
+def _numbers(situation: Situation) -> Iterator[WillRaise]:
+    """group_size, damp_percent and dataset of the object that is passed (GPTQConfig.post_init; run on 4.36.2 to 5.23.0)."""
+    size, damp, dataset = (
+        situation.request.get(f"quantization_config.{name}") for name in ("group_size", "damp_percent", "dataset")
+    )
+    known = _DATASETS.value(situation.packages)
+    text = why = ""
+    if isinstance(size, int) and size != -1 and size <= 0:
+        text, why = "group_size must be greater than 0 or equal to -1", f"group_size={size} is neither -1 nor a number of weights"
+    elif isinstance(damp, (int, float)) and not 0 < damp < 1:
+        text, why = "damp_percent must between 0 and 1.", f"damp_percent={damp} is not between 0 and 1"
+    elif isinstance(dataset, str) and dataset not in known:
+        text = (
+            f"{dataset} dataset was deprecated."
+            if dataset in _PTB and "ptb" not in known
+            else "You have entered a string value for dataset."
+        )
+        if situation.packages.at_least("transformers", 5):
+            text = "You have entered a string value for dataset."
+        why = f'dataset="{dataset}" is none of {", ".join(known)}; a list of texts is taken as well'
+    elif isinstance(dataset, (int, Mapping)) and not isinstance(dataset, bool):
+        text, why = "dataset needs to be either a list of string or a value in", "dataset is neither a list of texts nor a name"
+    if text:
+        yield WillRaise("QVL304", Stage.CONFIG, "ValueError", text, "gptq-numbers", why, evidence=Evidence.RUN)
+
+
+_PTB = ("ptb", "ptb-new")
+_DATASETS: ByRelease[tuple[str, ...]] = ByRelease(
+    "transformers",
+    Row("4.32", "4.42", ("wikitext2", "c4", "c4-new", *_PTB), Evidence.RUN, "transformers 4.37.2 utils/quantization_config.py:444"),
+    Row("4.42", None, ("wikitext2", "c4", "c4-new"), Evidence.RUN, "transformers 4.45.2, 5.23.0 utils/quantization_config.py"),
+)
+
+
+def quantizing(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MATERIALISE: a GPTQConfig on a plain checkpoint quantises it now, which takes a dataset and, with auto-gptq, CUDA.
+
+    Sources: optimum 1.13.2 to 2.3.0 gptq/quantizer.py quantize_model. Run: 1.16.2 without a GPU; 2.3.0 without a dataset.
+    """
+    quantization = gptq_of(draft)
+    if quantization is None or quantization.pre_quantized:
+        return
+    if backend_package(situation) == "auto-gptq" and not available(situation):
+        text, why = (
+            "No GPU found. A GPU is needed to quantize model.",
+            "a GPTQConfig on a plain checkpoint quantises it now, which needs CUDA here",
+        )
+        yield WillRaise("QVL104", Stage.MATERIALISE, "RuntimeError", text, "no-cuda", why, evidence=Evidence.RUN)
+    elif situation.request.get("quantization_config.dataset") in (MISSING, None):
+        text = "You need to pass `dataset` in order to quantize your model"
+        why = "a GPTQConfig on a plain checkpoint quantises it now, and no dataset is given to calibrate with"
+        yield WillRaise("QVL325", Stage.MATERIALISE, "ValueError", text, "gptq-dataset", why, evidence=Evidence.RUN)
 
 
 def _reads_both_flags(situation: Situation) -> bool:

@@ -69,13 +69,18 @@ _DICT: ByRelease[_Words] = ByRelease(
 # 4.32 to 4.37 take the flag out before they look for duplicates; 5.x hands it to the model (stack/transformers.py).
 _TWICE: ByRelease[str | None] = ByRelease(
     "transformers",
-    Row("4.32", "4.38", None, Evidence.SOURCE, "transformers 4.37.2 modeling_utils.py"),
+    Row("4.32", "4.38", None, Evidence.RUN, "transformers 4.36.2, 4.37.2 modeling_utils.py"),
     Row(
         "4.38", "5.0",
         "You can't pass `load_in_4bit`or `load_in_8bit` as a kwarg when passing `quantization_config` argument at the same time.",
-        Evidence.SOURCE, "transformers 4.45.2, 4.57.1 modeling_utils.py:4814",
+        Evidence.RUN, "transformers 4.40.2, 4.45.2, 4.51.3, 4.57.1 modeling_utils.py:4814",
     ),
     Row("5.0", None, None, Evidence.RECORDED, "transformers 5.17.0"),
+)  # fmt: skip
+_FIELD_TWICE = "You can't pass `load_in_8bit` or any other `BitsAndBytesConfig` argument as a kwarg when passing"
+_FIELDS = (
+    "llm_int8_threshold", "llm_int8_skip_modules", "llm_int8_enable_fp32_cpu_offload", "llm_int8_has_fp16_weight", "bnb_4bit_compute_dtype",
+    "bnb_4bit_quant_type", "bnb_4bit_use_double_quant",
 )  # fmt: skip
 
 
@@ -85,21 +90,74 @@ def _bit_flags(situation: Situation) -> list[str]:
 
 
 def twice(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """CONFIG: load_in_4bit or load_in_8bit beside a quantization_config."""
-    flags = _bit_flags(situation)
-    if not flags or situation.request.kwargs.get("quantization_config") is None:
+    """CONFIG: load_in_4bit or load_in_8bit beside a quantization_config; in transformers 5, where they are no arguments, found at the model."""
+    kwargs, flags = situation.request.kwargs, _bit_flags(situation)
+    passed = kwargs.get("quantization_config")
+    if passed is None:
+        return
+    if situation.packages.at_least("transformers", 5):
+        yield from _twice_in_5(situation)
         return
     row = _TWICE.row(situation.packages)
-    if row.value is not None:
-        yield WillRaise(
-            "QVL331",
-            Stage.CONFIG,
-            "ValueError",
-            row.value,
-            "twice",
-            f"{flags[0]} and quantization_config say the same thing twice",
-            evidence=row.evidence,
-        )
+    if flags and row.value is not None:
+        why = f"{flags[0]} and quantization_config say the same thing twice"
+        yield WillRaise("QVL331", Stage.CONFIG, "ValueError", row.value, "twice", why, evidence=row.evidence)
+    fields = [name for name in _FIELDS if name in kwargs]
+    if fields and row.value is None and isinstance(passed, ConfigObject) and passed.class_name == "BitsAndBytesConfig":
+        why = f"{fields[0]} is a setting of the BitsAndBytesConfig that is passed as well"
+        yield WillRaise("QVL331", Stage.CONFIG, "ValueError", _FIELD_TWICE, "twice", why, evidence=row.evidence)
+
+
+def _twice_in_5(situation: Situation) -> Iterator[WillRaise]:
+    for name in ("load_in_4bit", "load_in_8bit"):
+        if name in situation.request.kwargs:
+            model = (situation.checkpoint.config.get("architectures") or ["The model"])[0]
+            remote = "the model's own code does not read it" if situation.checkpoint.remote_code else None
+            text = f"{model}.__init__() got an unexpected keyword argument '{name}'"
+            why = f"{name} stands beside a quantization_config, and transformers 5 reads the configuration alone"
+            yield WillRaise("QVL331", Stage.MODEL, "TypeError", text, f"left-over-{name}", why, remote, Evidence.RECORDED)
+
+
+# What cannot become a configuration: a string, and up to 4.37 a dict.
+_NOT_A_CONFIG: ByRelease[str] = ByRelease(
+    "transformers",
+    Row("4.32", "4.38", "load_in_8bit", Evidence.RUN, "transformers 4.36.2, 4.37.2 modeling_utils.py:3015"),
+    Row("4.38", None, "quant_method", Evidence.RUN, "transformers 4.45.2, 4.51.3, 4.57.1, 5.23.0 quantizers/auto.py"),
+)
+
+
+def malformed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: a quantization_config that is no configuration object, for a plain checkpoint."""
+    passed = situation.request.kwargs.get("quantization_config")
+    if not isinstance(passed, (str, Mapping)) or isinstance(passed, ConfigObject) or _stored_method(situation) is not None:
+        return
+    row = _NOT_A_CONFIG.row(situation.packages)
+    old = row.value == "load_in_8bit"
+    if isinstance(passed, str) or old:
+        kind = "str" if isinstance(passed, str) else "dict"
+        text = f"'{kind}' object has no attribute '{row.value}'"
+        why = f"quantization_config is a {'string' if kind == 'str' else 'dict'}, and this release takes a configuration object"
+        yield WillRaise("QVL323", Stage.CONFIG, "AttributeError", text, "config-object", why, evidence=row.evidence)
+        return
+    if passed.get("load_in_4bit") or passed.get("load_in_8bit"):
+        return
+    method = str(passed.get("quant_method") or "")
+    if not method:
+        text = "The model's quantization config from the arguments has no `quant_method` attribute."
+        why = "quantization_config is a dict that names neither quant_method nor load_in_4bit nor load_in_8bit"
+        yield WillRaise("QVL323", Stage.CONFIG, "ValueError", text, "config-object", why, evidence=row.evidence)
+    elif not quant_methods.knows(situation.packages, method):
+        why = f'quantization_config names the method "{method}", which this transformers does not know'
+        text = f"Unknown quantization type, got {method} - supported types are:"
+        yield WillRaise("QVL323", Stage.CONFIG, "ValueError", text, "config-object", why, evidence=row.evidence)
+
+
+def asks_for_nothing(situation: Situation) -> bool:
+    """Is a BitsAndBytesConfig passed that switches on neither width, for a plain checkpoint? Raises Undecided."""
+    passed = situation.request.kwargs.get("quantization_config")
+    if not isinstance(passed, ConfigObject) or passed.class_name != "BitsAndBytesConfig" or _stored_method(situation) is not None:
+        return False
+    return not passed.fields.get("load_in_4bit") and not passed.fields.get("load_in_8bit")
 
 
 def merge(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -137,8 +195,9 @@ def _can_clash(situation: Situation, method: str, passed: Any) -> bool:
     name = passed.class_name if isinstance(passed, ConfigObject) else "BitsAndBytesConfig"
     if method not in CLASS_OF or (isinstance(passed, ConfigObject) and name not in METHOD_OF):
         return False
-    if isinstance(passed, Mapping):
-        return True
+    if isinstance(passed, (Mapping, str)):
+        minds = not (situation.packages.at_least("transformers", 4, 38) and not situation.packages.at_least("transformers", 4, 56))
+        return minds or method in _READ_LOADING_ATTRIBUTES
     if name == CLASS_OF[method]:
         return False
     release = situation.packages.release("transformers") or (0,)
@@ -152,6 +211,8 @@ def _can_clash(situation: Situation, method: str, passed: Any) -> bool:
 def _on_the_fly(situation: Situation, passed: Any, flags: list[str]) -> Quantization | None:
     """A plain checkpoint that the call itself quantises."""
     if isinstance(passed, ConfigObject):
+        if asks_for_nothing(situation) and not situation.packages.at_least("transformers", 4, 38):
+            return None  # run: 4.36.2, 4.37.2; later releases quantise to 4 bits
         return Quantization(METHOD_OF.get(passed.class_name, passed.class_name), passed.fields, pre_quantized=False)
     if isinstance(passed, Mapping):
         method = (
@@ -199,7 +260,10 @@ def _clash(situation: Situation, method: str, passed: Any, flags: list[str]) -> 
             evidence=Evidence.RECORDED,
         )
         return
-    table = _DICT if isinstance(passed, Mapping) else _OTHER_CLASS
+    plain = isinstance(passed, (Mapping, str))
+    table = _DICT if plain else _OTHER_CLASS
     row, name = table.row(situation.packages), passed.class_name if isinstance(passed, ConfigObject) else "BitsAndBytesConfig"
-    text = row.value.text.format(passed=name, ours=CLASS_OF.get(method, method), method=method)
+    text = row.value.text.replace("dict", "str" if isinstance(passed, str) else "dict").format(
+        passed=name, ours=CLASS_OF.get(method, method), method=method
+    )
     yield WillRaise("QVL303", Stage.CONFIG, row.value.type, text, "quant-clash", why, evidence=row.evidence)

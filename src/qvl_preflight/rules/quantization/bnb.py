@@ -7,23 +7,27 @@ from collections.abc import Iterator
 from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan, WillRaise
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
-from qvl_preflight.request import Dtype, Request
+from qvl_preflight.request import Dtype, Request, show
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.transformers import DTYPE_SLIPS
 
 
 @rule(
     "QVL331",
-    Severity.WARNING,
+    Severity.ERROR,
     topic="duplicate-quant-kwargs",
-    symptoms=(r"You can't pass `load_in_4bit`\s?or `load_in_8bit` as a kwarg",),
+    symptoms=(
+        r"You can't pass `load_in_4bit`\s?or `load_in_8bit` as a kwarg",
+        r"any other `BitsAndBytesConfig` argument as a kwarg",
+    ),
 )
 def quantization_asked_twice(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     """
     load_in_4bit or load_in_8bit is passed beside a quantization_config.
 
     ## What happens
-    transformers 4.38 to 4.57 refuse the two together with a ValueError. Older releases take the flag out first, newer ones do not know it.
+    transformers 4.38 to 4.57 refuse the two together with a ValueError. Older releases take the flag out first, but refuse other settings of
+    BitsAndBytesConfig as arguments. In 5.x the flag is no argument any more: it reaches the model, whose constructor raises a TypeError.
 
     ## Example
     ```python stack=middle-bnb
@@ -39,9 +43,16 @@ def quantization_asked_twice(plan: LoadPlan, request: Request) -> Iterator[Findi
     ## Fix safety
     Safe: the configuration says the same; the flag is dropped.
     """
-    flags = [name for name in ("load_in_4bit", "load_in_8bit") if name in request.kwargs]
+    flags = [name for name in _SETTINGS if name in request.kwargs]
     fix = Fix(f"Drop {' and '.join(flags)}", Applicability.SAFE, tuple(Edit(name, request.get(name), MISSING) for name in flags))
     yield from as_planned(plan, "QVL331", fix)
+
+
+# Arguments that a BitsAndBytesConfig says as well.
+_SETTINGS = (
+    "load_in_4bit", "load_in_8bit", "llm_int8_threshold", "llm_int8_skip_modules", "llm_int8_enable_fp32_cpu_offload", "llm_int8_has_fp16_weight",
+    "bnb_4bit_compute_dtype", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant",
+)  # fmt: skip
 
 
 @rule(
@@ -79,13 +90,22 @@ def bitsandbytes_without_cuda(plan: LoadPlan) -> Iterator[Finding]:
     yield from as_planned(plan, "QVL332", Fix.display("Give the process a GPU, or load without bitsandbytes", "nvidia-smi"))
 
 
-@rule("QVL333", Severity.ERROR, topic="bnb-dtype", symptoms=(r"load_in_4bit and load_in_8bit are both True",))
+@rule(
+    "QVL333",
+    Severity.ERROR,
+    topic="bnb-dtype",
+    symptoms=(
+        r"load_in_4bit and load_in_8bit are both True",
+        r"(load_in_[48]bit|llm_int8_\w+|bnb_4bit_\w+) must be a ",
+        r"`bnb_4bit_quant_storage` must be a valid string",
+    ),
+)
 def invalid_bnb_settings(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     """
     BitsAndBytesConfig refuses its own settings.
 
     ## What happens
-    4 and 8 bits at once raise a ValueError. A dtype that is given as a string must be an attribute of torch: "bf16" is none, and raises
+    4 and 8 bits at once raise a ValueError. Each setting must be of its own type, llm_int8_threshold a float and no 6. A dtype that is given as a string must be an attribute of torch: "bf16" is none, and raises
     `AttributeError: module 'torch' has no attribute 'bf16'`.
 
     ## Example
@@ -102,17 +122,30 @@ def invalid_bnb_settings(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     ```
 
     ## Fix safety
-    Safe for a dtype: the same one, spelt as torch does. Which of 4 and 8 bits is meant is left to you.
+    Safe for a dtype and for a number or a list: the same, spelt as it must be. Which of 4 and 8 bits is meant is left to you.
     """
 
     def remedy(raised: WillRaise) -> Fix | None:
-        path = f"quantization_config.{raised.cause}"
+        path = f"quantization_config.{raised.cause.removesuffix('-type')}"
+        if raised.cause.endswith("-type"):
+            return _retyped(path, request)
         if raised.cause == "bnb_4bit_quant_type":
             return Fix('Say "nf4", which QLoRA uses', Applicability.REQUIRED, (Edit(path, request.get(path), "nf4"),))
         meant = DTYPE_SLIPS.get(str(request.get(path)))
         return Fix(f"Pass torch.{meant}", Applicability.SAFE, (Edit(path, request.get(path), Dtype(meant)),)) if meant else None
 
     yield from as_planned(plan, "QVL333", remedy)
+
+
+def _retyped(path: str, request: Request) -> Fix | None:
+    """The same value in the type that is asked for."""
+    value = request.get(path)
+    same: object = None
+    if path.endswith("threshold") and isinstance(value, int) and not isinstance(value, bool):
+        same = float(value)
+    elif path.endswith("skip_modules") and isinstance(value, str):
+        same = [value]
+    return None if same is None else Fix(f"Say {show(same)}", Applicability.SAFE, (Edit(path, value, same),))
 
 
 @rule("QVL334", Severity.ERROR, topic="bnb-triton-skew", symptoms=(r"No module named '(triton\.ops|scipy)'",))

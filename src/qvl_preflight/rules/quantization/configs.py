@@ -57,15 +57,21 @@ def quantization_config_conflict(plan: LoadPlan, request: Request, checkpoint: C
     "QVL304",
     Severity.ERROR,
     topic="gptq-exllama-flags",
-    symptoms=(r"Only support quantization to \[2,3,4,8\] bits", r"Cannot specify both .disable_exllama. and .use_exllama."),
+    symptoms=(
+        r"Only support quantization to \[2,3,4,8\] bits",
+        r"Cannot specify both .disable_exllama. and .use_exllama.",
+        r"group_size must be greater than 0 or equal to -1",
+        r"damp_percent must between 0 and 1",
+        r"You have entered a string value for dataset|dataset needs to be either a list of string",
+    ),
 )
 def invalid_gptq_settings(plan: LoadPlan, request: Request, checkpoint: Checkpoint) -> Iterator[Finding]:
     """
     GPTQConfig refuses its own settings.
 
     ## What happens
-    `bits` other than 2, 3, 4 and 8, or `disable_exllama` together with `use_exllama`, raise a ValueError when the object is made or when the
-    checkpoint's settings are read.
+    `bits` other than 2, 3, 4 and 8, a group_size of 0, a damp_percent of 1 or more, a dataset that is no known name, or `disable_exllama` together
+    with `use_exllama`, raise a ValueError when the object is made or when the checkpoint's settings are read.
 
     ## Example
     ```python
