@@ -71,6 +71,7 @@ LAYERS = (
 )
 WITHIN_STACK = (
     "auto_classes",
+    "left_over",
     "own_code",
     "torch_wheels",
     "nvidia_driver",

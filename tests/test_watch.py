@@ -87,7 +87,7 @@ def test_a_message_that_is_gone_names_its_table(tmp_path: Path) -> None:
 def test_every_table_of_the_plan_is_watched() -> None:
     """Also those inside a dict."""
     names = {name for name, _ in tables()}
-    assert {"stack/transformers.py _BAD_DTYPE", "stack/transformers.py _LEFT_OVER"} <= names
+    assert {"stack/transformers.py _BAD_DTYPE", "stack/left_over.py LEFT_OVER"} <= names
 
 
 def test_texts_inside_a_value() -> None:

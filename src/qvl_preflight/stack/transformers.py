@@ -213,40 +213,6 @@ def _resulting_dtype(situation: Situation, asked: Any, half: bool, release: tupl
     return Unknown("the dtype is given per part of the model")
 
 
-# ── what is left for the model's own constructor ────────────────────────────────────────────────────────────────────────────────
-
-# Arguments that a release no longer reads, or does not read yet: they reach the model's __init__, which refuses them.
-_LEFT_OVER: dict[str, ByRelease[bool]] = {
-    "load_in_4bit": ByRelease("transformers", Row("4.32", "5.0", False, Evidence.RUN, "transformers 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
-    "load_in_8bit": ByRelease("transformers", Row("4.32", "5.0", False, Evidence.RUN, "transformers 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
-    "use_flash_attention_2": ByRelease("transformers", Row("4.32", "4.53", False, Evidence.SOURCE, "transformers 4.52.4"), Row("4.53", "5.0", True, Evidence.RUN, "transformers 4.53.3, 4.57.1"), Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0")),
-    "attn_implementation": ByRelease("transformers", Row("4.32", "4.36", True, Evidence.RECORDED, "transformers 4.32.0"), Row("4.36", None, False, Evidence.RECORDED, "transformers 4.37.2")),
-    "dtype": ByRelease("transformers", Row("4.32", "4.56", True, Evidence.RUN, "transformers 4.32.0, 4.37.2, 4.51.3"), Row("4.56", None, False, Evidence.RECORDED, "transformers 5.17.0")),
-}  # fmt: skip
-
-
-def left_over(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """MODEL: arguments that nothing reads. Remote code may read them itself, so only a class of transformers' own is certain."""
-    for name, table in _LEFT_OVER.items():
-        if name not in situation.request.kwargs:
-            continue
-        row = table.row(situation.packages)
-        if row.value:
-            model = (situation.checkpoint.config.get("architectures") or ["The model"])[0]
-            remote = "the model's own code does not read it" if situation.checkpoint.remote_code else None
-            text = f"{model}.__init__() got an unexpected keyword argument '{name}'"
-            yield WillRaise(
-                "QVL903",
-                Stage.MODEL,
-                "TypeError",
-                text,
-                f"left-over-{name}",
-                f"this release does not read {name}",
-                remote,
-                row.evidence,
-            )
-
-
 def resolve_device(situation: Situation, value: Any) -> str:
     """The name under which torch shows a device of a device_map: an ordinal, "cuda", a torch.device. Raises Undecided."""
     name = device_name(value)

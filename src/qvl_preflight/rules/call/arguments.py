@@ -8,8 +8,9 @@ from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
-from qvl_preflight.request import ConfigObject, Dtype, Request
+from qvl_preflight.request import ConfigObject, Dtype, Request, show
 from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.stack.left_over import meant
 from qvl_preflight.stack.transformers import DTYPE_SLIPS
 
 _DTYPE_WORDS = {**DTYPE_SLIPS, "half": "float16", "float": "float32"}
@@ -57,15 +58,19 @@ def invalid_dtype(plan: LoadPlan, request: Request, remedies: Remedies) -> Itera
     "QVL903",
     Severity.ERROR,
     topic="version-skew",
-    symptoms=(r"__init__\(\) got an unexpected keyword argument '(load_in_4bit|load_in_8bit|use_flash_attention_2|dtype)'",),
+    symptoms=(
+        r"__init__\(\) got an unexpected keyword argument '(load_in_\w+|use_flash_\w+|dtype|attn_implementation|use_auth_token|bf16|fp16|fp32)'",
+    ),
 )
-def argument_not_read(plan: LoadPlan, request: Request) -> Iterator[Finding]:
+def argument_not_read(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterator[Finding]:
     """
     An argument that this release does not read reaches the model's constructor.
 
     ## What happens
-    `load_in_4bit` and `load_in_8bit` (transformers 5, even when False), `use_flash_attention_2` (5), `dtype` (before 4.56): what from_pretrained
-    does not take is handed on, and the class raises `TypeError: … got an unexpected keyword argument`.
+    What from_pretrained does not take, and the configuration has no attribute for, is handed on, and the class raises `TypeError: … got an
+    unexpected keyword argument`. Gone with transformers 5: `load_in_4bit` and `load_in_8bit` (even when False), `use_auth_token`,
+    `resume_download`, and settings of generate() such as `do_sample`. Gone with 4.53: `use_flash_attention_2`. Not there yet: `dtype` before
+    4.56, `attn_implementation` before 4.36, `tp_plan` before 4.47. Never there: `bf16`, `fp16`, `device`.
 
     ## Example
     ```python stack=today-bnb
@@ -79,26 +84,94 @@ def argument_not_read(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     ## Fix safety
     Safe: the same request, spelt as the release reads it.
     """
-    yield from as_planned(plan, "QVL903", lambda raised: _respelt(request, raised.text.split("'")[1]))
+    yield from as_planned(plan, "QVL903", lambda raised: _respelt(request, raised.text.split("'")[1], remedies.release))
 
 
-def _respelt(request: Request, key: str) -> Fix | None:
+@rule("QVL913", Severity.ERROR, topic="version-skew")
+def misspelt_argument(plan: LoadPlan, request: Request) -> Iterator[Finding]:
+    """
+    An argument is misspelt.
+
+    ## What happens
+    from_pretrained takes any name. What neither it nor the configuration knows is handed on to the class, which raises `TypeError: … got an
+    unexpected keyword argument`.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", devices_map={"": 0})
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Safe: the same request, spelt as it is read.
+    """
+    yield from as_planned(plan, "QVL913", lambda raised: _corrected(request, raised.text.split("'")[1]))
+
+
+def _corrected(request: Request, key: str) -> Fix | None:
+    right, value = meant(key), request.kwargs[key]
+    if right is None:
+        return None
+    drop = Edit(key, value, MISSING)
+    if request.get(right) is not MISSING:
+        return Fix(f"Drop {key}: {right} is passed too", Applicability.SAFE, (drop,))
+    return Fix(f"Call it {right}", Applicability.SAFE, (drop, Edit(right, MISSING, value)))
+
+
+# What else says the same, and the value that it then has; MISSING: nothing needs to be said.
+_SAME = {
+    "use_auth_token": "token",
+    "use_flash_attention_2": "attn_implementation",
+    "use_flash_attn": "attn_implementation",
+    "device": "device_map",
+}
+_GENERATION = ("do_sample", "temperature", "max_length")
+_FLAGS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+def _respelt(request: Request, key: str, release: tuple[int, ...]) -> Fix | None:
+    """The same request, as this release reads it."""
     value = request.kwargs[key]
     drop = Edit(key, value, MISSING)
-    if key in ("load_in_4bit", "load_in_8bit"):
-        if not value or request.kwargs.get("quantization_config") is not None:
-            return Fix(f"Drop {key}", Applicability.SAFE, (drop,))
+    if key in ("load_in_4bit", "load_in_8bit") and value and request.kwargs.get("quantization_config") is None:
         config = ConfigObject("BitsAndBytesConfig", {key: True})
-        return Fix(
-            f"Say it in a BitsAndBytesConfig: {config}", Applicability.SAFE, (drop, Edit("quantization_config", MISSING, config))
-        )
-    if key == "use_flash_attention_2":
-        set_ = (Edit("attn_implementation", MISSING, "flash_attention_2"),) if value else ()
-        return Fix('Say attn_implementation="flash_attention_2"', Applicability.SAFE, (drop, *set_))
+        edit = Edit("quantization_config", request.get("quantization_config"), config)
+        return Fix(f"Say it in a BitsAndBytesConfig: {config}", Applicability.SAFE, (drop, edit))
     if key == "dtype":
-        return Fix(
-            "Call it torch_dtype, as this release does",
-            Applicability.SAFE,
-            (drop, Edit("torch_dtype", request.get("torch_dtype"), value)),
-        )
+        edit = Edit("torch_dtype", request.get("torch_dtype"), value)
+        return Fix("Call it torch_dtype, as this release does", Applicability.SAFE, (drop, edit))
+    if key in _FLAGS and value:
+        name = "dtype" if release >= (4, 56) else "torch_dtype"
+        edit = Edit(name, request.get(name), Dtype(_FLAGS[key]))
+        return Fix(f"Say {name}=torch.{_FLAGS[key]}", Applicability.SAFE, (drop, edit) if request.get(name) is MISSING else (drop,))
+    if key in _GENERATION:
+        return Fix(f"Drop {key}, and pass it to generate()", Applicability.UNSAFE, (drop,))
+    if key in _PLAIN or key in _SAME:
+        return _same(request, key, drop, release) or Fix(f"Drop {key}", Applicability.SAFE, (drop,))
     return None
+
+
+_PLAIN = (
+    *_FLAGS,
+    "load_in_4bit",
+    "load_in_8bit",
+    "load_in_16bit",
+    "resume_download",
+    "torchscript",
+    "attn_implementation",
+    "use_kernels",
+)
+
+
+def _same(request: Request, key: str, drop: Edit, release: tuple[int, ...]) -> Fix | None:
+    value, other = request.kwargs[key], _SAME.get(key)
+    if key == "attn_implementation" and value == "flash_attention_2" and release >= (4, 34):
+        other, value = "use_flash_attention_2", True
+    elif key in ("use_flash_attention_2", "use_flash_attn"):
+        other, value = ("attn_implementation", "flash_attention_2") if value and release >= (4, 36) else (None, None)
+    if other is None or not value or request.get(other) is not MISSING:
+        return None
+    return Fix(f"Say {other}={show(value)}", Applicability.SAFE, (drop, Edit(other, MISSING, value)))
