@@ -360,3 +360,33 @@ def test_a_home_reads_as_people_say_it(name: str | Unknown, text: str) -> None:
     """Device, model and reason; a model that nobody knows is a GPU."""
     facts = Facts(gpus=(gpu(0), gpu(1, name)), env={}, launch=rank(1))
     assert str(at_home(facts)) == text
+
+
+# ── CUDA that runs already ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def started(gpus: tuple[Gpu, ...], count: int, **env: str) -> Devices | Unknown:
+    """The devices of a process in which CUDA found this many GPUs."""
+    return visible_devices(Facts(gpus=gpus, env=env, torch=Torch(cuda_build="13.0", device_count=count)))
+
+
+@pytest.mark.parametrize("env", [{"CUDA_VISIBLE_DEVICES": ""}, {"CUDA_VISIBLE_DEVICES": "1"}, {"CUDA_DEVICE_ORDER": "nonsense"}])
+def test_settings_that_came_late_hide_nothing(env: dict[str, str]) -> None:
+    """Recorded on an H100, torch 2.11: set to "" after the first tensor, cuda:0 goes on working."""
+    devices = started(ONE, 1, **env)
+    assert isinstance(devices, Devices)
+    assert (devices.visible, devices.late, devices.broken, devices.hidden) == (ONE, True, None, False)
+
+
+def test_settings_that_were_there_are_read() -> None:
+    """CUDA found what they leave."""
+    devices = started(FOUR, 2, CUDA_VISIBLE_DEVICES="3,1")
+    assert isinstance(devices, Devices)
+    assert (ordinals(devices), devices.late) == ([3, 1], False)
+
+
+def test_settings_that_changed_between_two_others_are_undecided() -> None:
+    """Two of four, and the setting of now leaves one: which two nobody knows."""
+    devices = started(FOUR, 2, CUDA_VISIBLE_DEVICES="0")
+    assert isinstance(devices, Unknown)
+    assert "settings that have changed since" in devices.reason

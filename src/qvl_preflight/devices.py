@@ -35,6 +35,7 @@ class Devices:
     order_known: bool  # False: mixed models without CUDA_DEVICE_ORDER=PCI_BUS_ID, CUDA may number them otherwise than NVML
     broken: str | None = None  # why the runtime refuses every device
     unread: tuple[str, ...] = ()  # the entries of the setting from the first that names no device
+    late: bool = False  # the setting came after CUDA had started in this process, and is not read
 
     @property
     def hidden(self) -> bool:
@@ -60,6 +61,18 @@ def visible_devices(facts: Facts) -> Devices | Unknown:
 
 
 def _visible_devices(facts: Facts) -> Devices:
+    found = _as_set(facts)
+    started = None if isinstance(facts.torch, Unknown) else facts.torch.device_count
+    if not isinstance(started, int) or started == len(found.visible):
+        return found
+    # CUDA runs in this process already, and what it started with counts (recorded on an H100 with torch 2.11).
+    if started == len(found.physical) and not any(gpu.mig is True for gpu in found.physical):
+        return Devices(found.physical, found.physical, found.setting, found.order_known, late=True)
+    raise Undecided(f"CUDA found {started} GPUs when it started in this process, with settings that have changed since")
+
+
+def _as_set(facts: Facts) -> Devices:
+    """What a process would see that starts CUDA now."""
     gpus = need(facts.gpus)
     env = facts.variables
     setting, order = env.get("CUDA_VISIBLE_DEVICES"), env.get("CUDA_DEVICE_ORDER", "FASTEST_FIRST")

@@ -146,7 +146,7 @@ def test_torch_that_is_not_there_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp
     ("loaded", "device"),
     [
         pytest.param(
-            {"is_initialized": lambda: True, "current_device": lambda: 1, "device_count": lambda: 2},
+            {"is_initialized": lambda: True, "current_device": lambda: 1, "device_count": lambda: 0},
             1,
             id="initialised: its current device",
         ),
@@ -161,6 +161,7 @@ def test_the_current_device_of_a_loaded_torch(
     torch = ModuleType("torch")
     if loaded is not None:
         torch.cuda = SimpleNamespace(**loaded)  # type: ignore[attr-defined]
+        torch._C = SimpleNamespace(_cuda_getDeviceCount=lambda: 2)  # type: ignore[attr-defined]
     write_torch(tmp_path, "cuda = '12.1'\nhip = None\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setitem(sys.modules, "torch", torch)
@@ -290,8 +291,8 @@ def _broken() -> int:
 @pytest.mark.parametrize(
     ("cuda", "reason"),
     [
-        pytest.param(SimpleNamespace(), "fails in this process: AttributeError", id="torch.cuda is half imported"),
-        pytest.param(SimpleNamespace(is_initialized=lambda: True, current_device=_broken, device_count=_broken), "fails in this process: RuntimeError", id="CUDA broke"),
+        pytest.param(SimpleNamespace(), "of this process: AttributeError", id="torch.cuda is half imported"),
+        pytest.param(SimpleNamespace(is_initialized=lambda: True, current_device=_broken, device_count=_broken), "of this process: RuntimeError", id="CUDA broke"),
     ],
 )  # fmt: skip
 def test_a_torch_that_cannot_answer_costs_its_answer_alone(
@@ -300,6 +301,7 @@ def test_a_torch_that_cannot_answer_costs_its_answer_alone(
     """What its files say is known all the same."""
     torch = ModuleType("torch")
     torch.cuda = cuda  # type: ignore[attr-defined]
+    torch._C = SimpleNamespace(_cuda_getDeviceCount=_broken)  # type: ignore[attr-defined]
     write_torch(tmp_path, "cuda = '12.1'\nhip = None\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setitem(sys.modules, "torch", torch)

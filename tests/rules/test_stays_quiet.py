@@ -209,3 +209,14 @@ def test_a_skipped_rule_that_matters_leaves_the_verdict_incomplete(checkpoints: 
     """GPUs unknown, GPTQ without a device_map on a stack that loads it on the CPU: said as a warning with its condition."""
     report = qvl_preflight.check(str(checkpoints / GPTQ), facts=machine(gpus=None, driver=None))
     assert report.verdict == "degraded"
+
+
+def test_a_process_whose_cuda_runs_is_not_told_that_its_gpu_is_hidden(checkpoints: Path) -> None:
+    """CUDA_VISIBLE_DEVICES="" after the first tensor: a warning that it came late, and no word of what it would have done."""
+    torch = {"cuda_build": "13.0", "hip_build": False, "device_count": 1, "current_device": 0}
+    facts = machine("a100", env={"CUDA_VISIBLE_DEVICES": ""}, torch=torch)
+    for report in (
+        qvl_preflight.check(str(checkpoints / PLAIN), facts=facts, device_map="cuda"),
+        qvl_preflight.doctor(facts=facts),
+    ):
+        assert [finding.code for finding in report.findings] == ["QVL206"]

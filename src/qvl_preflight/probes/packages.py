@@ -150,15 +150,16 @@ def _build(text: str, name: str) -> str | Literal[False] | Unknown:
 
 
 def _of_process(question: str) -> int | Unknown:
-    """What torch.cuda answers in this process, where it has initialised CUDA already."""
+    """What CUDA answers in this process, where torch has initialised it already."""
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     try:
         if cuda is None or not cuda.is_initialized():
             return Unknown("this process has not initialised CUDA")
-        return int(getattr(cuda, question)())
+        # torch.cuda.device_count() reads CUDA_VISIBLE_DEVICES anew (seen on an H100 with 2.11); the runtime knows what it started with.
+        return int(torch._C._cuda_getDeviceCount() if question == "device_count" else cuda.current_device())  # type: ignore[union-attr]
     except Exception as error:  # a torch that is half imported, or whose CUDA broke: its own exceptions are not known here
-        return Unknown(f"torch.cuda.{question}() fails in this process: {type(error).__name__}")
+        return Unknown(f"torch cannot tell the {question.replace('_', ' ')} of this process: {type(error).__name__}")
 
 
 def find_module(package: str, *inside: str) -> str | None:

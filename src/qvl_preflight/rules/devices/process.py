@@ -84,13 +84,13 @@ def visible_devices_set_late(facts: Facts, devices: Devices, plan: LoadPlan | No
     ## Fix safety
     Shown, not applied: the process must be started anew.
     """
-    found = facts.torch.device_count if not isinstance(facts.torch, Unknown) else None
-    known = ask(devices, plan) if isinstance(found, int) else None
-    if isinstance(found, int) and known and known.setting is not None and found != len(known.visible):
-        message = (
-            f"this process found {found} GPU{'s' * (found != 1)} when CUDA started; "
-            f'CUDA_VISIBLE_DEVICES="{known.setting}" came later and changes nothing'
-        )
+    if isinstance(facts.torch, Unknown) or isinstance(facts.torch.device_count, Unknown):
+        return  # CUDA has not started here
+    known = ask(devices, plan)
+    if known is not None and known.late:
+        count = len(known.visible)
+        seen = "its GPU" if count == 1 else f"its {count} GPUs"
+        message = f'CUDA had started in this process with {seen} when CUDA_VISIBLE_DEVICES="{known.setting}" was set: that changes nothing'
         fix = Fix.display(
             "Restart the process or the kernel, and set it before the first use of CUDA",
             f"CUDA_VISIBLE_DEVICES={known.setting} python …",
