@@ -27,12 +27,14 @@ class Example:
     purpose: str | None = None
     trainer: dict[str, Any] | None = None  # TrainingArguments: "yes" is a Trainer with defaults, "fp16,use_cpu" sets these
     targets: tuple[str, ...] = ()  # of a LoraConfig
+    lora: dict[str, Any] | None = None  # more of it: "r:0,modules_to_save:o_proj"
     loader: str | None = None  # the class whose from_pretrained is called
 
 
 def peft_of(example: Example) -> dict[str, Any] | None:
     """The LoraConfig of an example, as a mapping."""
-    return {"r": 8, "target_modules": list(example.targets)} if example.targets else None
+    targets = {"target_modules": list(example.targets)} if example.targets else {}
+    return {"r": 8, **targets, **(example.lora or {})} if targets or example.lora else None
 
 
 def model_of(example: Example, root: Path) -> str:
@@ -60,6 +62,8 @@ def _example(info: str, code: str) -> Example:
     if (trainer := settings.get("trainer")) is not None:
         settings["trainer"] = _trainer(trainer)
     settings["targets"] = tuple(filter(None, settings.pop("peft", "").split(",")))
+    if "lora" in settings:
+        settings["lora"] = dict(_setting(pair) for pair in settings["lora"].split(","))
     settings["loader"] = _loader(call.func)
     return Example(
         ast.literal_eval(call.args[0]), {keyword.arg or "": _from_python(keyword.value) for keyword in call.keywords}, **settings
@@ -77,3 +81,9 @@ def _trainer(said: str) -> dict[str, Any]:
 def _loader(called: ast.expr) -> str | None:
     """``AutoModelForCausalLM`` of ``AutoModelForCausalLM.from_pretrained``."""
     return called.value.id if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) else None
+
+
+def _setting(pair: str) -> tuple[str, Any]:
+    """``r:0``; what lists modules is a list."""
+    key, value = pair.split(":")
+    return key, int(value) if value.isdecimal() else [value] if key.startswith("modules") else value

@@ -8,22 +8,19 @@ from typing import Any
 
 from qvl_preflight import engine
 from qvl_preflight.auto_tables import AutoClasses, tables
-from qvl_preflight.checkpoint import Checkpoint, read_checkpoint
 from qvl_preflight.environment import examine
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.facts import Facts, Packages
+from qvl_preflight.facts import Facts
 from qvl_preflight.facts_from import FactsLike, facts_of
 from qvl_preflight.jobs import is_job, launched, read_job
 from qvl_preflight.live import apply_changes
+from qvl_preflight.locate import locate
 from qvl_preflight.plan import Situation
 from qvl_preflight.readers.adapter import read_peft
 from qvl_preflight.readers.training import read_trainer
 from qvl_preflight.report import Change, Report
-from qvl_preflight.request import ConfigObject, Request, make_request, to_plain, to_record
+from qvl_preflight.request import ConfigObject, make_request, to_plain, to_record
 from qvl_preflight.rule import find_rule, select_rules
-from qvl_preflight.sources import Asked, Place
-from qvl_preflight.stack.hub import is_offline
-from qvl_preflight.unknown import Unknown, attempt
 from qvl_preflight.versions import parse
 
 
@@ -60,28 +57,30 @@ class FixedKwargs(dict[str, Any]):
 
 def check(
     model: str | os.PathLike[str], /, *, purpose: str | None = None, loader: Any = None, peft: Any = None, trainer: Any = None,
-    facts: FactsLike = None, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
+    facts: FactsLike = None, online: bool | float = False, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
 ) -> Report:  # fmt: skip
     """What ``from_pretrained(model, **kwargs)`` will do on this machine, or on the one that ``facts`` describe.
 
     ``model``: a local folder, a hub id in the local cache, or a LLaMA-Factory job. ``purpose``: inference, lora, qlora, full or quantize.
     ``trainer``: None for your own loop; TrainingArguments, a mapping of its settings, or a file of such, of DeepSpeed or of accelerate.
-    ``peft``: a LoraConfig, a mapping, or an adapter_config.json. Raises InputError for what cannot be read.
+    ``peft``: a LoraConfig, a mapping, or an adapter_config.json. ``online``: ask the
+    hub for config.json, code and headers of a model that is not here, for 30 seconds or as many as are given. Raises InputError for what
+    cannot be read.
     """
-    case = situation(model, purpose, loader, peft, trainer, facts, kwargs)
+    case = situation(model, purpose, loader, peft, trainer, facts, kwargs, online)
     return engine.check(case, select_rules(select, ignore))
 
 
 def fix_kwargs(
     model: str | os.PathLike[str], /, *, purpose: str | None = None, loader: Any = None, peft: Any = None, trainer: Any = None,
-    facts: FactsLike = None, unsafe: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
+    facts: FactsLike = None, unsafe: bool = False, online: bool | float = False, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
 ) -> FixedKwargs:  # fmt: skip
     """Corrected kwargs for from_pretrained, a dict. Parameters as in `check`; ``unsafe`` applies the edits that may change the result."""
     if isinstance(model, (str, os.PathLike)) and is_job(os.fspath(model)):
         raise InputError(
             f"{os.fspath(model)}: a job makes its call itself; pass the model and the arguments, or see 'qvl-preflight check {os.fspath(model)} --fix'"
         )
-    case = situation(model, purpose, loader, peft, trainer, facts, kwargs)
+    case = situation(model, purpose, loader, peft, trainer, facts, kwargs, online)
     fixed = engine.fix(case, select_rules(select, ignore), unsafe=unsafe)
     return FixedKwargs(apply_changes(kwargs, fixed.changes), fixed)
 
@@ -98,8 +97,9 @@ def explain(code: str) -> str:
 
 
 def situation(
-    model: Any, purpose: str | None, loader: Any, peft: Any, trainer: Any, facts: FactsLike, kwargs: Mapping[str, Any]
-) -> Situation:
+    model: Any, purpose: str | None, loader: Any, peft: Any, trainer: Any, facts: FactsLike, kwargs: Mapping[str, Any],
+    online: bool | float = False,
+) -> Situation:  # fmt: skip
     """All that a plan is computed from, out of what a person passes. Raises InputError."""
     if not isinstance(model, (str, os.PathLike)):
         raise InputError(f"model is a {type(model).__name__}; expected a folder or a hub id")
@@ -112,22 +112,11 @@ def situation(
     read = read_trainer(trainer)
     known = launched(known, read.launch)
     request = make_request(name, kwargs, purpose=purpose, loader=loader, peft=read_peft(peft), trainer=read.trainer)
-    checkpoint = _checkpoint(request, known, here=facts is None)
+    checkpoint = locate(request, known, here=facts is None, online=online)
     given = request.kwargs.get("config")
     if isinstance(given, ConfigObject):
         checkpoint = checkpoint.with_config(given.fields)
     return Situation(known, request, checkpoint, _installed_auto_classes(known) if facts is None else None)
-
-
-def _checkpoint(request: Request, facts: Facts, *, here: bool) -> Checkpoint:
-    """The checkpoint, where the call itself would find it. ``here``: the facts are this machine's own."""
-    packages, asked = Packages(facts), Asked.of(request.kwargs)
-    release = attempt(lambda: packages.release("transformers"))
-    env = None if here or isinstance(facts.env, Unknown) else facts.env
-    place = Place(
-        os.environ, {} if env is None and not here else env, None if isinstance(release, Unknown) else release, request.hub
-    )
-    return read_checkpoint(request.model, os.environ, asked, place, offline=is_offline(facts, packages, asked))
 
 
 def _installed_auto_classes(facts: Facts) -> AutoClasses | None:

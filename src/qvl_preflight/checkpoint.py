@@ -45,6 +45,7 @@ class Checkpoint:
     config: Mapping[str, Any]
     source: Source | None = field(default=None, compare=False)  # None: described, not found
     asked: Asked = field(default_factory=Asked, compare=False)
+    at_hub: WeightFiles | None = field(default=None, compare=False)  # as the hub describes them, where it was asked
 
     @property
     def quantization(self) -> Mapping[str, Any] | None:
@@ -114,6 +115,8 @@ class Checkpoint:
             return Unknown(self.config.reason)
         if asked.other_framework or self.config.get("transformers_weights"):
             return Unknown("the call names weights of its own, which are not read")
+        if self.at_hub is not None:
+            return self.at_hub
         folder = os.path.join(self.path, asked.subfolder)
         choice = choose(lambda name: os.path.isfile(os.path.join(folder, name)), asked.use_safetensors, asked.variant)
         if choice is None:

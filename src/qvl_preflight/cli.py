@@ -74,6 +74,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="M", help="a folder or hub id: say what its plain call will do here, too")
+    _online_arguments(parser)
     parser.add_argument("--save", metavar="F", help="write the facts to F, to be replayed with --facts")
     _common(parser, _doctor)
 
@@ -90,6 +91,21 @@ def _call_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trainer", metavar="F", help="TrainingArguments, DeepSpeed's or accelerate's configuration; {} for the defaults"
     )
+    _online_arguments(parser)
+
+
+def _online_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--online", action="store_true", help="ask the hub for config.json, code and headers of a model that is not here"
+    )
+    parser.add_argument("--timeout", metavar="S", type=_seconds, default=30.0, help="with --online: how long to wait (default: 30)")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e6:
+        raise ValueError(text)
+    return seconds
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +189,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.model:
         from qvl_preflight.api import check
 
-        return _show(check(arguments.model, facts=facts, select=select, ignore=ignore), arguments)
+        online = arguments.timeout if arguments.online else False
+        report = check(arguments.model, facts=facts if arguments.facts else None, online=online, select=select, ignore=ignore)
+        return _show(report, arguments)
     from qvl_preflight.environment import examine
 
     return _show(examine(facts, select, ignore), arguments)
@@ -188,7 +206,8 @@ def _situation(arguments: argparse.Namespace) -> Situation:
 
     kwargs = (read_json(arguments.kwargs, dict) if arguments.kwargs else {}) | read_pairs(arguments.pairs)
     case = api.situation(
-        arguments.model, arguments.purpose, arguments.loader, _file_or_object(arguments.peft), _file_or_object(arguments.trainer), arguments.facts, kwargs
+        arguments.model, arguments.purpose, arguments.loader, _file_or_object(arguments.peft), _file_or_object(arguments.trainer), arguments.facts, kwargs,
+        arguments.timeout if arguments.online else False,
     )  # fmt: skip
     return replace(case, facts=elsewhere(case.facts, case.request.trainer))
 

@@ -25,11 +25,15 @@ def check(situation: Situation, rules: Iterable[Rule]) -> Report:
     rules = tuple(rules)
     plan = make_plan(situation)
     findings, skipped = judge(rules, offer(situation, plan))
-    findings += on_possible_stacks(situation, rules, {finding.topic for finding in findings}, offer)
+    grave = {finding.topic for finding in findings if finding.severity is not Severity.NOTE}
+    possible = on_possible_stacks(situation, rules, grave, offer)
+    graver = {finding.code for finding in possible}  # what was only worth knowing while the releases were left open
+    findings = [finding for finding in findings if finding.code not in graver] + possible
     matters = _open_questions(plan)
-    grave = {rule.code for rule in rules if rule.severity is not Severity.NOTE}
+    by_default = {rule.code for rule in rules if rule.severity is not Severity.NOTE}
     skipped = [
-        replace(item, matters=item.code in matters or (item.code in grave and item.reason not in _HARMLESS)) for item in skipped
+        replace(item, matters=item.code in matters or (item.code in by_default and item.reason not in _HARMLESS))
+        for item in skipped
     ]
     skipped += [
         Skipped(code, name, reason, True) for code, (name, reason) in matters.items() if code not in {item.code for item in skipped}

@@ -21,6 +21,8 @@ from qvl_preflight.stack import (
     gptq_environment,
     kernel_images,
     left_over,
+    lora,
+    lora_step,
     mirrors,
     no_split,
     own_code,
@@ -89,8 +91,11 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.FORWARD, attention.forward),
     (Stage.FORWARD, precision.half_on_cpu),
     (Stage.ADAPTERS, awq.adapters),
+    (Stage.ADAPTERS, lora.settings),
     (Stage.ADAPTERS, bnb_environment.adapters),
     (Stage.ADAPTERS, peft.adapters),
+    (Stage.ADAPTERS, lora.targets),
+    (Stage.ADAPTERS, lora.saved_modules),
     (Stage.TRAINER, precision.trainer_arguments),
     (Stage.TRAINER, fsdp.alone),
     (Stage.TRAINER, trainer.adapters_wanted),
@@ -104,6 +109,8 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.STEP, trainer.offloaded),
     (Stage.STEP, gptq.step),
     (Stage.STEP, precision.unscale),
+    (Stage.STEP, lora_step.checkpointing),
+    (Stage.STEP, lora_step.merge),
 )
 
 

@@ -105,17 +105,25 @@ def read_files(folder: str, choice: Choice) -> WeightFiles | str:
     names: tuple[str, ...] = (choice.name,)
     size = None
     if choice.sharded:
-        index = os.path.join(folder, choice.name)
-        body = read_json(index)
-        weight_map = body.get("weight_map") if isinstance(body, dict) else None
-        if not isinstance(weight_map, dict):
-            raise InputError(f"{index}: holds no weight_map; download it again")
-        names = tuple(sorted({str(name) for name in weight_map.values()}))
+        names, body = _read_index(os.path.join(folder, choice.name))
         if not all(map(_stays_inside, names)):
             return "the index names files outside its folder, which are not opened"
         metadata = body.get("metadata")
         size = metadata.get("total_size") if isinstance(metadata, dict) else None
     return _read_all(folder, choice, names, size if isinstance(size, int) and not isinstance(size, bool) else None)
+
+
+def shards(index: str) -> tuple[str, ...]:
+    """The files that an index names. Raises InputError."""
+    return _read_index(index)[0]
+
+
+def _read_index(path: str) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    body = read_json(path)
+    weight_map = body.get("weight_map") if isinstance(body, dict) else None
+    if not isinstance(weight_map, dict):
+        raise InputError(f"{path}: holds no weight_map; download it again")
+    return tuple(sorted({str(name) for name in weight_map.values()})), body
 
 
 def _read_all(folder: str, choice: Choice, names: tuple[str, ...], size: int | None) -> WeightFiles:

@@ -61,7 +61,7 @@ def draws(number: int, start: int) -> list[Case]:
             "inference" if action == "forward" else "lora" if model.startswith("plain") and not _quantised(kwargs) else "qlora"
         )
         case = {"model": model, "kwargs": kwargs, "purpose": purpose, "action": action}
-        name = json.dumps(case, sort_keys=True)
+        name = json.dumps(case)
         if len(found) < number and len(kwargs) <= 5:
             found.setdefault(name, {"id": f"{start}-{len(found):03d}", **case})
 

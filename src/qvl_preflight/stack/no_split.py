@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.remote_code import RemoteCode, remote_code
 from qvl_preflight.stack.accelerate import STRATEGIES
+from qvl_preflight.stack.module_tree import rows_of
 from qvl_preflight.unknown import Unknown
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -45,15 +46,33 @@ def own_code(situation: Situation) -> RemoteCode | Unknown:
 def unsupported(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """DEVICE_MAP: a strategy, for a class that does not say which of its modules stay together."""
     given = situation.request.device_map
-    code = own_code(situation) if given in STRATEGIES else Unknown("no strategy")
-    if isinstance(code, Unknown):
+    if given not in STRATEGIES:
         return
     row = _REFUSAL.row(situation.packages)
-    name = _without(code, deep=looks_into_parts(situation))
-    if row.value is None or name is None:
+    if row.value is None:
         return
-    why = f'device_map="{given}" needs a class that says which of its modules stay together, and {name}, which comes with this checkpoint, does not'
+    code = own_code(situation)
+    name = _of_transformers(situation) if isinstance(code, Unknown) else _without(code, deep=looks_into_parts(situation))
+    if name is None:
+        return
+    whose = "" if isinstance(code, Unknown) else ", which comes with this checkpoint,"
+    why = f'device_map="{given}" needs a class that says which of its modules stay together, and {name}{whose} does not'
     yield WillRaise("QVL412", Stage.DEVICE_MAP, "ValueError", row.value.format(name, given), "no-split", why, evidence=row.evidence)
+
+
+def _of_transformers(situation: Situation) -> str | None:
+    """The class of transformers that names nothing, as it was seen in the releases before and after the installed one."""
+    classes, loader = situation.checkpoint.config.get("architectures"), situation.request.loader
+    if (
+        not isinstance(classes, list)
+        or not classes
+        or not (loader is None or loader == classes[0] or loader.startswith("AutoModelFor"))
+    ):
+        return None
+    release, rows = situation.packages.release("transformers") or (), rows_of(str(classes[0]))
+    before = [tree.get("refuses") for since, tree in rows if since <= release][-1:]
+    after = [tree.get("refuses") for since, tree in rows if release < since < (4, 50)][:1]
+    return before[0] if before and all([*before, *after]) else None
 
 
 def _without(code: RemoteCode, *, deep: bool) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import device_name
-from qvl_preflight.stack import accelerate, cuda
+from qvl_preflight.stack import accelerate, cuda, strategy_map
 from qvl_preflight.stack.module_names import need_alike
 from qvl_preflight.stack.transformers import is_device, resolve_device
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
@@ -110,7 +110,7 @@ def _device_map(situation: Situation, draft: Draft) -> dict[str, str]:
     if isinstance(given, Mapping):
         return {str(name): resolve_device(situation, value) for name, value in given.items()}
     if given in accelerate.STRATEGIES:
-        return _inferred(situation, draft, str(given))
+        return strategy_map.worked_out(situation, draft, str(given))
     return {"": resolve_device(situation, given)}
 
 
@@ -120,16 +120,6 @@ def _default_device(situation: Situation, draft: Draft) -> str:
     if quantization is not None and quantization.method == "bitsandbytes" and cuda.available(situation):
         return resolve_device(situation, "cuda")
     return "cpu"
-
-
-def _inferred(situation: Situation, draft: Draft, strategy: str) -> dict[str, str]:
-    weights, quantization = situation.checkpoint.weights, need(draft.quantization)
-    if isinstance(weights, Unknown):
-        return accelerate.infer(situation, strategy, weights)
-    shrink, shorten = None, 1.0
-    if quantization is not None and quantization.method == "bitsandbytes":
-        shrink, shorten = (1.0 if quantization.bits == 8 else 0.5), 0.9  # quantizer_bnb_*.py adjust_max_memory
-    return accelerate.infer(situation, strategy, accelerate.units(weights.tensors, draft.dtype, shrink), shorten)
 
 
 def _home_of_first(situation: Situation, found: Mapping[str, str]) -> str | Unknown:

@@ -136,11 +136,19 @@ def emulated_bfloat16(situation: Situation, plan: LoadPlan) -> tuple[str, Gpu] |
     ``dtype``, ``bnb_4bit_compute_dtype`` or ``bf16`` (the Trainer's, where it is not refused).
     """
     setting = None if plan.blocked("trainer-precision") else _computes_in_bfloat16(situation, plan)
-    if setting is None or isinstance(plan.devices, Unknown) or not any(name.startswith("cuda") for name in plan.devices):
+    if setting is None or isinstance(plan.devices, Unknown):
         return None
     devices = plan.devices
+    if not any(name.startswith("cuda") for name in devices) and not _will_be_moved(situation):
+        return None
     gpu = attempt(lambda: cuda.first_below(situation, devices, cuda.AMPERE))
     return None if gpu is None or isinstance(gpu, Unknown) else (setting, gpu)
+
+
+def _will_be_moved(situation: Situation) -> bool:
+    """Without a device_map people move a plain model to the GPU themselves; who names its dtype means to compute in it."""
+    asked = situation.request.kwargs.get("dtype", situation.request.kwargs.get("torch_dtype"))
+    return situation.request.device_map is None and not situation.request.trains_on_cpu and asked in (Dtype("bfloat16"), "bfloat16")
 
 
 def _computes_in_bfloat16(situation: Situation, plan: LoadPlan) -> str | None:

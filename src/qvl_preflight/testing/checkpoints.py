@@ -213,6 +213,17 @@ def _qwen2_vl(folder: str, layers: int) -> None:
     write_checkpoint(folder, config, [{"model.embed_tokens.weight": ("BF16", (151936, 1536))}])
 
 
+def _qwen2_5_vl(folder: str, layers: int) -> None:
+    """Both towers, whose MLPs have the same names."""
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {"model.embed_tokens.weight": ("BF16", (151936, 2048))}
+    for prefix, width, inner in (("visual.blocks.0.", 1280, 3420), ("model.layers.0.", 2048, 11008)):
+        tensors |= {f"{prefix}mlp.{name}.weight": ("BF16", (inner, width)) for name in ("gate_proj", "up_proj")}
+    tensors |= {f"model.layers.0.self_attn.{name}.weight": ("BF16", (2048, 2048)) for name in ("q_proj", "v_proj")}
+    config = {"architectures": ["Qwen2_5_VLForConditionalGeneration"], "model_type": "qwen2_5_vl", "hidden_size": 2048, "num_hidden_layers": layers,
+              "torch_dtype": "bfloat16", "vision_config": {"depth": 1, "hidden_size": 1280}}  # fmt: skip
+    write_checkpoint(folder, config, [tensors])
+
+
 # Writes a checkpoint into a folder, with that many layers.
 CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
     "Qwen/Qwen2-0.5B-Instruct": _qwen2_small,
@@ -221,6 +232,7 @@ CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
     "meta-llama/Llama-2-7b-hf": _llama,
     "TheBloke/Llama-2-7B-Chat-GPTQ": _llama_gptq,
     "Qwen/Qwen2-VL-2B-Instruct": _qwen2_vl,
+    "Qwen/Qwen2.5-VL-3B-Instruct": _qwen2_5_vl,
     "Qwen/Qwen-VL-Chat": _qwen_vl,
     "Qwen/Qwen-VL-Chat-Int4": _qwen_vl_int4,
     "bigscience/bloom-560m": _bloom,

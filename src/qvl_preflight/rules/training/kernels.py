@@ -78,7 +78,7 @@ def no_gradient(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterato
     ## Fix safety
     Required: the plain CUDA kernel computes the same layers, more slowly, with differences in the last digits.
     """
-    if not request.trains or need(plan.quantization) is None or any(raised.cause == "no-train" for raised in plan.raises):
+    if not request.trains or need(plan.quantization) is None or plan.blocked("no-train", "lora-targets"):
         return
     if need(plan.trainable):
         return

@@ -1,0 +1,223 @@
+"""The modules of a model in the order in which its class makes them, with the bytes of each tensor as the release counts them.
+
+Classes of transformers are in `module_trees.json` (written by `scripts/module_trees.py` from the releases themselves). What is not there, code
+that comes with a checkpoint say, is put together from the names of its tensors: embeddings, numbered blocks, the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from qvl_preflight.checkpoint import Checkpoint
+from qvl_preflight.safetensors import Tensor
+from qvl_preflight.stack.auto_map import Model, Part
+from qvl_preflight.versions import parse
+
+Trie = dict[str, Any]  # name → Trie or Tensor
+_PATH = os.path.join(os.path.dirname(__file__), "module_trees.json")
+
+
+@dataclass(frozen=True)
+class Counting:
+    """How many bytes an element has, as a release counts it before the weights are read."""
+
+    width: int  # of the model's dtype
+    small_integers: bool = False  # accelerate up to 0.26: integers count no more than the dtype
+    buffers_as_made: bool = False  # transformers 5: buffers have the dtype that they are made with
+    linear: float | None = None  # of a weight that bitsandbytes quantises
+    all_floats: float | None = None  # up to transformers 4.57 it counts every tensor so, but for those that it leaves alone
+    left_alone: tuple[str, ...] = ()
+
+
+class _Unlike(Exception):
+    """A checkpoint's tensors are not those of the class."""
+
+
+@lru_cache(maxsize=8)
+def rows_of(class_name: str) -> tuple[tuple[tuple[int, ...], Mapping[str, Any]], ...]:
+    """What is known of a class of transformers: the first release that was seen to build it so, and the tree."""
+    start = f"  {json.dumps(class_name)}: "
+    with open(_PATH, encoding="utf-8") as file:
+        for line in file:
+            if line.startswith(start):
+                found = json.loads(line[len(start) :].rstrip().removesuffix(","))
+                return tuple((parse(since) or (), tree) for since, tree in found)
+    return ()
+
+
+def of_class(
+    checkpoint: Checkpoint, tensors: tuple[Tensor, ...], class_name: str, release: tuple[int, ...], counting: Counting
+) -> Model | None:
+    """The model of a class of transformers; None where the class is not known, or the tensors are not its own."""
+    rows = rows_of(class_name)
+    around = [row for row in rows if row[0] <= release][-1:] + [row for row in rows if row[0] > release][:1]
+    renames = [[], *(tree["renames"] for _, tree in rows if tree.get("renames"))]
+    for _, tree in around:
+        for patterns in renames if "tree" in tree else ():
+            try:
+                return _Building(checkpoint.config, tree, _trie(tensors, patterns), counting).model()
+            except _Unlike:
+                continue
+    return None
+
+
+def by_names(tensors: tuple[Tensor, ...], counting: Counting) -> Model:
+    """The model as its tensors' names tell it."""
+    parts: dict[str, list[Tensor]] = {}
+    for tensor in tensors:
+        block = _BLOCK.match(tensor.name)
+        parts.setdefault(block.group(1) if block else tensor.name.rpartition(".")[0] or tensor.name, []).append(tensor)
+    names = sorted(parts, key=_rank)
+    sizes = [(tensor.name, bytes_of(tensor, counting)) for name in names for tensor in parts[name]]
+    return Model(tuple(Part(name, kept=name) for name in names), tuple(sizes))
+
+
+_BLOCK = re.compile(r"^(.*?\.\d+)\.")
+
+
+def _rank(name: str) -> tuple[int, str, int]:
+    number = re.search(r"^(.*)\.(\d+)$", name)
+    if number:
+        return 1, number.group(1), int(number.group(2))
+    return (0 if re.search(r"emb|wte|wpe", name) else 2), name, 0
+
+
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_OF_BNB = re.compile(r"\.(weight\.(absmax|quant_map|nested_absmax|nested_quant_map|quant_state\..*)|SCB|weight_format)$")
+
+
+def bytes_of(tensor: Tensor, counting: Counting) -> float:
+    """What a tensor adds to its module."""
+    count = math.prod(tensor.shape)
+    if _OF_BNB.search(tensor.name):
+        return 0
+    if tensor.dtype not in _FLOATS:
+        each = tensor.total_bytes / count if count else 0
+        return count * (min(each, counting.width) if counting.small_integers else each)
+    if any(name in tensor.name for name in counting.left_alone):
+        return count * counting.width
+    if counting.all_floats is not None:
+        return count * min(counting.all_floats, counting.width)
+    quantised = (
+        counting.linear is not None
+        and len(tensor.shape) == 2
+        and tensor.name.endswith(".weight")
+        and not re.search(r"emb|wte|wpe", tensor.name)
+    )
+    return count * (counting.linear if quantised and counting.linear is not None else counting.width)
+
+
+def _trie(tensors: tuple[Tensor, ...], patterns: list[list[str]]) -> Trie:
+    root: Trie = {}
+    for tensor in tensors:
+        name = tensor.name
+        for pattern, replacement in patterns:
+            name = re.sub(pattern, replacement, name)
+        *path, last = name.split(".")
+        inside = root
+        for step in path:
+            inside = inside.setdefault(step, {})
+            if isinstance(inside, Tensor):
+                raise _Unlike
+        inside[last] = tensor
+    return root
+
+
+class _Building:
+    """One class and one checkpoint."""
+
+    def __init__(self, config: Mapping[str, Any], row: Mapping[str, Any], trie: Trie, counting: Counting) -> None:
+        self.config, self.row, self.trie, self.counting = config, row, trie, counting
+        self.text = next(
+            (part for key in ("text_config", "llm_config", "language_config") if isinstance(part := config.get(key), Mapping)),
+            config,
+        )
+        self.sizes: dict[str, float] = {}
+        self.buffers: list[tuple[str, float]] = []
+
+    def model(self) -> Model:
+        """Raises _Unlike where a tensor has no place in the tree."""
+        root = self._part("", self.row["tree"], self.trie)
+        ties = self._tied()
+        return Model(root.pieces, (*self.sizes.items(), *self.buffers), ties)
+
+    def _part(self, name: str, node: Mapping[str, Any], trie: Trie) -> Part:
+        self.buffers += [(_join(name, buffer[0]), self._buffer(*buffer[1:])) for buffer in node.get("b", ())]
+        if "each" in node:
+            numbers = sorted(map(int, trie)) if all(key.isdigit() for key in trie) else []
+            if numbers != list(range(len(trie))):
+                raise _Unlike
+            children = tuple(self._part(_join(name, str(number)), node["each"], trie[str(number)]) for number in numbers)
+            return Part(name, children)
+        if "c" in node:
+            return self._with_children(name, node, trie)
+        for tensor_name, tensor in _below(name, trie):
+            self.sizes[tensor_name] = bytes_of(tensor, self.counting)
+        return Part(name, kept=node.get("k", ""))
+
+    def _with_children(self, name: str, node: Mapping[str, Any], trie: Trie) -> Part:
+        if any(key not in node["c"] and not isinstance(below, Tensor) for key, below in trie.items()):
+            raise _Unlike
+        own = tuple(Part(_join(name, key), module=False) for key in node.get("p", ()))
+        for key, tensor in trie.items():
+            if isinstance(tensor, Tensor):
+                self.sizes[_join(name, key)] = bytes_of(tensor, self.counting)
+        below = ((key, child, trie.get(key, {})) for key, child in node["c"].items())
+        return Part(
+            name, tuple(self._part(_join(name, key), child, found) for key, child, found in below if isinstance(found, dict)), own
+        )
+
+    def _buffer(self, shape: list[int | str], width: int, floating: int) -> float:
+        counting, count = self.counting, math.prod(map(self._dimension, shape))
+        if width == 1 and not floating and not counting.buffers_as_made:
+            return count / 8  # accelerate takes a bool for a bit
+        shortened = not counting.buffers_as_made and (floating or counting.small_integers)
+        return count * (min(counting.all_floats or counting.width, width) if shortened else width)
+
+    def _dimension(self, size: int | str) -> int:
+        if isinstance(size, int):
+            return size
+        if size == "positions":
+            return _int(self.text.get("max_position_embeddings") or self.text.get("n_positions"), 2048)
+        heads = _int(self.text.get("num_attention_heads") or self.text.get("n_head"), 32)
+        head = _int(self.text.get("head_dim"), _int(self.text.get("hidden_size") or self.text.get("n_embd"), 4096) // max(heads, 1))
+        return head // {"head": 1, "head/2": 2, "head/4": 4}[size]
+
+    def _tied(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of tensors that are one, the first of each with its bytes."""
+        said = self.text.get("tie_word_embeddings", self.config.get("tie_word_embeddings", self.row.get("tied", False)))
+        if not said:
+            return ()
+        groups = []
+        for group in self.row.get("ties", ()):
+            present = [name for name in self.sizes if name in group]
+            size = max((self.sizes[name] for name in present), default=0)
+            first = present[0] if present else None
+            self.sizes = {
+                name: size if name == first else own for name, own in self.sizes.items() if name == first or name not in present
+            }
+            groups.append(tuple(group))
+        return tuple(groups)
+
+
+def _join(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
+
+
+def _int(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else otherwise
+
+
+def _below(name: str, trie: Trie) -> Iterator[tuple[str, Tensor]]:
+    for key, found in sorted(trie.items()):
+        if isinstance(found, Tensor):
+            yield _join(name, key), found
+        else:
+            yield from _below(_join(name, key), found)
