@@ -93,6 +93,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.ADAPTERS, awq.adapters),
     (Stage.ADAPTERS, lora.settings),
     (Stage.ADAPTERS, bnb_environment.adapters),
+    (Stage.ADAPTERS, lora.settings),
     (Stage.ADAPTERS, peft.adapters),
     (Stage.ADAPTERS, lora.targets),
     (Stage.ADAPTERS, lora.saved_modules),
