@@ -4,7 +4,17 @@
 from importlib import import_module
 
 # Themes whose rules also judge a machine alone, without a call: the doctor loads these and no others.
-ENVIRONMENT = ("cuda.driver", "cuda.reach", "cuda.torch_build", "cuda.gpus", "devices.visible", "devices.process", "twice")
+ENVIRONMENT = (
+    "cuda.driver",
+    "cuda.reach",
+    "cuda.torch_build",
+    "cuda.gpus",
+    "cuda.health",
+    "devices.visible",
+    "devices.numbering",
+    "devices.process",
+    "twice",
+)
 THEMES = (
     *ENVIRONMENT, "devices.ordinals", "quantization.methods", "quantization.environment", "quantization.awq", "quantization.asked", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "split", "packages",
     "launch.maps", "launch.data_parallel", "launch.sharding", "launch.jobs",

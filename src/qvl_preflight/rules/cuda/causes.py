@@ -1,4 +1,4 @@
-"""What the rules about the driver share: one cause, found in a plan or on a machine alone."""
+"""What the rules about driver and GPUs share: one cause, found in a plan or on a machine alone; the GPUs that it is about."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.report import Finding, Fix, Severity
-from qvl_preflight.rule import as_planned
+from qvl_preflight.rule import as_planned, ask
 from qvl_preflight.stack.cuda import only_nvidia, refusal_of
+from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
-    from qvl_preflight.facts import Facts
+    from qvl_preflight.facts import Facts, Gpu
     from qvl_preflight.plan import LoadPlan
     from qvl_preflight.stack.nvidia_driver import Refusal
 
@@ -30,3 +31,16 @@ def judged(code: str, cause: str, facts: Facts, devices: Devices, plan: LoadPlan
     elif refusal := reason(facts, devices, cause):
         depends = f" (CUDA cannot be used if {refusal.condition})" if refusal.condition else ""
         yield Finding(refusal.why + depends, "import", fix=remedy, severity=Severity.WARNING)
+
+
+def used_gpus(devices: Devices, plan: LoadPlan | None) -> list[tuple[int, Gpu]]:
+    """The visible GPUs that this is about: those on which the plan puts weights, else all."""
+    known = ask(devices, plan)
+    numbered = list(enumerate(known.visible)) if known else []
+    if plan is None:
+        return numbered
+    return (
+        []
+        if isinstance(plan.devices, Unknown)
+        else [(ordinal, gpu) for ordinal, gpu in numbered if f"cuda:{ordinal}" in plan.devices]
+    )
