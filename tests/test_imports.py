@@ -106,6 +106,7 @@ WITHIN_STACK = (
     "gptq_environment",
     "gptq",
     "bnb_environment",
+    "bnb_library",
     "bitsandbytes",
     "awq",
     "peft",

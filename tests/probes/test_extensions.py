@@ -105,3 +105,13 @@ def test_a_path_that_is_gone_is_passed_over(site: Path, monkeypatch: pytest.Monk
     (site / f"exllama_kernels.{TAG}.so").write_bytes(CUDA_12)
     monkeypatch.setattr(sys, "path", [str(site / "gone"), str(site)])
     assert exllama() is True
+
+
+def test_the_libraries_of_bitsandbytes(site: Path) -> None:
+    """One for each CUDA; that for the CPU is none of them."""
+    package = site / "bitsandbytes"
+    package.mkdir()
+    for name in ("__init__.py", "libbitsandbytes_cpu.so", "libbitsandbytes_cuda126.so", "libbitsandbytes_cuda130.so"):
+        (package / name).write_bytes(b"")
+    found = extensions.probe()["extensions"]
+    assert [name for name in found if "bitsandbytes" in name] == ["libbitsandbytes_cuda126", "libbitsandbytes_cuda130"]

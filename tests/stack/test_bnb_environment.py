@@ -95,4 +95,31 @@ def test_scipy_before_042(checkpoints: Path) -> None:
     packages = {"transformers": "4.45.2", "bitsandbytes": "0.41.3", "triton": "2.2.0"}
     call = {"quantization_config": bnb(FOUR), "device_map": {"": 0}}
     assert "scipy" in planned(checkpoints, "a100", packages, **call).raised("QVL334")[0].why
-    assert not planned(checkpoints, "a100", {**packages, "scipy": "1.11.4"}, **call).raises
+    assert not planned(checkpoints, "a100", {**packages, "scipy": "1.11.4"}, **call).raised("QVL334")
+
+
+@pytest.mark.parametrize(
+    ("version", "build", "env", "extensions", "fits"),
+    [
+        ("0.46.1", "13.0", {}, {}, False),
+        ("0.44.1", "12.6", {}, {}, False),
+        ("0.44.1", "12.4", {}, {}, True),
+        ("0.49.2", "13.0", {}, {}, True),
+        ("0.50.2", "12.9", {}, {}, True),
+        ("0.50.2", "12.9", {"BNB_CUDA_VERSION": "129"}, {}, False),
+        ("0.46.1", "13.0", {"BNB_CUDA_VERSION": "128"}, {}, True),
+        ("0.46.1", "13.0", {}, {"libbitsandbytes_cuda130": True}, True),
+        ("0.48.1", "13.0", {}, {"libbitsandbytes_cuda126": True}, False),
+        ("0.48.1", "13.0", {}, {}, True),
+    ],
+)  # fmt: skip
+def test_the_library_for_the_cuda_of_torch(
+    checkpoints: Path, version: str, build: str, env: dict[str, str], extensions: dict[str, bool], fits: bool
+) -> None:
+    """By the wheel's list or by the files; releases whose wheels were not looked into are left alone (read, not run)."""
+    packages = {"torch": "2.8.0", "transformers": "4.57.1", "accelerate": "1.10.1", "bitsandbytes": version, "triton": "3.1.0"}
+    sections = {"torch": {"cuda_build": build, "hip_build": False}, "env": env, "extensions": extensions}
+    facts = machine("a100", "today", packages=packages, **sections)
+    call = {"quantization_config": bnb(FOUR), "device_map": {"": 0}}
+    codes = [finding.code for finding in qvl_preflight.check(str(checkpoints / PLAIN), facts=facts, **call).findings]
+    assert codes == ([] if fits else ["QVL335"])

@@ -1,7 +1,8 @@
 """Compiled extensions by their files: is each there, and can the installed torch load it? Nothing is imported.
 
 An extension of auto-gptq or gptqmodel is linked against one CUDA runtime (its file names ``libcudart.so.N``) and one Python ABI (its file
-name carries the tag). On a torch without CUDA it cannot be loaded at all.
+name carries the tag). On a torch without CUDA it cannot be loaded at all. bitsandbytes brings a library for each CUDA; which one it loads is
+worked out elsewhere.
 """
 
 from __future__ import annotations
@@ -25,10 +26,20 @@ def probe() -> dict[str, Any]:
     """``extensions``, for the packages that are installed."""
     names: tuple[str, ...] = _AUTO_GPTQ if find_module("auto_gptq", "__init__.py") is not None else ()
     names += _GPTQMODEL if find_module("gptqmodel", "__init__.py") is not None else ()
-    if not names:
-        return {"extensions": {}}
-    torch = probe_torch()["torch"]
-    return {"extensions": {name: _loads(name, torch) for name in names}}
+    found: dict[str, bool | Unknown] = dict.fromkeys(_bitsandbytes(), True)
+    if names:
+        torch = probe_torch()["torch"]
+        found |= {name: _loads(name, torch) for name in names}
+    return {"extensions": found}
+
+
+def _bitsandbytes() -> list[str]:
+    """The libraries for CUDA that an installed bitsandbytes brings, one for each release of CUDA."""
+    package = find_module("bitsandbytes", "__init__.py")
+    if package is None:
+        return []
+    names = (os.path.splitext(name) for name in os.listdir(os.path.dirname(package)))
+    return sorted(stem for stem, suffix in names if stem.startswith("libbitsandbytes_cuda") and suffix in (".so", ".dll"))
 
 
 def _loads(name: str, torch: Torch | Unknown) -> bool | Unknown:

@@ -63,6 +63,7 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "today-flash": {**_NEW, "packages": {**_TODAY, "flash-attn": "2.8.3"}},
     "today-old-flash": {**_NEW, "packages": {**_TODAY, "flash-attn": "2.2.0"}},
     "today-bnb": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.50.2"}},
+    "today-bnb-0.46": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.46.1"}},
     "today-hqq": {**_NEW, "packages": {**_TODAY, "hqq": "0.2.8"}},
     "today-einops": {**_NEW, "packages": {**_TODAY, "einops": "0.8.1"}},
     "today-without-gptqmodel": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "gptqmodel"}},

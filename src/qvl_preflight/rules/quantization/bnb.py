@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qvl_preflight.missing import MISSING
-from qvl_preflight.plan import LoadPlan, WillRaise
+from qvl_preflight.plan import LoadPlan, Situation, WillRaise
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Dtype, Request, show
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.transformers import DTYPE_SLIPS
+from qvl_preflight.unknown import Unknown
 
 
 @rule(
@@ -176,3 +177,44 @@ def bitsandbytes_import_breaks(plan: LoadPlan) -> Iterator[Finding]:
         return Fix.display("Install a newer bitsandbytes", "pip install -U 'bitsandbytes>=0.45.1'")
 
     yield from as_planned(plan, "QVL334", remedy)
+
+
+@rule(
+    "QVL335",
+    Severity.WARNING,
+    topic="bnb-cuda-setup",
+    symptoms=(
+        r"CUDA Setup failed despite (GPU|CUDA) being available",
+        r"(Configured|No compatible) CUDA binary (not )?found at",
+        r"Could not find the bitsandbytes CUDA binary",
+        r"not available in CPU-only version of bitsandbytes",
+        r"libbitsandbytes_cpu\.so: undefined symbol",
+    ),
+)
+def bitsandbytes_has_no_library(plan: LoadPlan, situation: Situation) -> Iterator[Finding]:
+    """
+    bitsandbytes brings no library for the CUDA of this torch.
+
+    ## What happens
+    bitsandbytes loads `libbitsandbytes_cuda126.so` for a torch that is built for CUDA 12.6, or the one that BNB_CUDA_VERSION names. Where its wheel
+    has none, the import warns and the first quantised weight raises: 0.46 has none for CUDA 13, 0.44 none for 12.6. From 0.50 on a neighbour of
+    the same major release is taken.
+
+    ## Example
+    ```python stack=today-bnb-0.46
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+    Use instead, with a newer bitsandbytes:
+    ```python stack=today-bnb
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+
+    ## Fix safety
+    Shown, not applied: nothing is installed for you, and environment variables are yours.
+    """
+    env = situation.facts.env
+    if not isinstance(env, Unknown) and env.get("BNB_CUDA_VERSION"):
+        fix = Fix.display("Let bitsandbytes follow torch", "unset BNB_CUDA_VERSION")
+    else:
+        fix = Fix.display("Install a newer bitsandbytes", "pip install -U bitsandbytes")
+    yield from as_planned(plan, "QVL335", fix)
