@@ -22,6 +22,7 @@ LAYERS = (
     "unknown",
     "auto_tables",
     "spelling",
+    "settings",
     "versions",
     "borders",
     "json_files",

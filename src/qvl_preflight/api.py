@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from qvl_preflight import engine
 from qvl_preflight.auto_tables import AutoClasses, tables
+from qvl_preflight.checkpoint import Checkpoint
 from qvl_preflight.environment import examine
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Facts
@@ -19,8 +21,9 @@ from qvl_preflight.plan import Situation
 from qvl_preflight.readers.adapter import read_peft
 from qvl_preflight.readers.training import read_trainer
 from qvl_preflight.report import Change, Report
-from qvl_preflight.request import ConfigObject, make_request, to_plain, to_record
-from qvl_preflight.rule import find_rule, select_rules
+from qvl_preflight.request import ConfigObject, Request, make_request, to_plain, to_record
+from qvl_preflight.rule import find_rule, select_rules, selection
+from qvl_preflight.settings import is_off, off_note, read_settings
 from qvl_preflight.versions import parse
 
 
@@ -67,8 +70,11 @@ def check(
     hub for config.json, code and headers of a model that is not here, for 30 seconds or as many as are given. Raises InputError for what
     cannot be read.
     """
+    if is_off():
+        return nothing_checked()
+    settings = read_settings()
     case = situation(model, purpose, loader, peft, trainer, facts, kwargs, online)
-    return engine.check(case, select_rules(select, ignore))
+    return engine.check(case, select_rules(*selection(select, ignore, settings))).with_notes(settings.notes)
 
 
 def fix_kwargs(
@@ -76,18 +82,36 @@ def fix_kwargs(
     facts: FactsLike = None, unsafe: bool = False, online: bool | float = False, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
 ) -> FixedKwargs:  # fmt: skip
     """Corrected kwargs for from_pretrained, a dict. Parameters as in `check`; ``unsafe`` applies the edits that may change the result."""
+    if is_off():
+        return _unchanged(model, kwargs)
     if isinstance(model, (str, os.PathLike)) and is_job(os.fspath(model)):
         raise InputError(
             f"{os.fspath(model)}: a job makes its call itself; pass the model and the arguments, or see 'qvl-preflight check {os.fspath(model)} --fix'"
         )
     case = situation(model, purpose, loader, peft, trainer, facts, kwargs, online)
-    fixed = engine.fix(case, select_rules(select, ignore), unsafe=unsafe)
+    settings = read_settings()
+    fixed = engine.fix(case, select_rules(*selection(select, ignore, settings)), unsafe=unsafe)
+    fixed = replace(fixed, before=fixed.before.with_notes(settings.notes), after=fixed.after.with_notes(settings.notes))
     return FixedKwargs(apply_changes(kwargs, fixed.changes), fixed)
 
 
 def doctor(*, facts: FactsLike = None, deep: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Report:
     """What is found about the environment alone."""
-    return examine(facts_of(facts), select, ignore)
+    if is_off():
+        return nothing_checked()
+    settings = read_settings()
+    return examine(facts_of(facts), *selection(select, ignore, settings)).with_notes(settings.notes)
+
+
+def nothing_checked() -> Report:
+    """The report where the environment switches everything off (QVL_PREFLIGHT=off)."""
+    return Report((), (), Facts(), notes=(off_note(),))
+
+
+def _unchanged(model: Any, kwargs: Mapping[str, Any]) -> FixedKwargs:
+    report, name = nothing_checked(), str(model)
+    case = Situation(report.facts, Request(name, {key: to_record(value) for key, value in kwargs.items()}), Checkpoint(name, {}))
+    return FixedKwargs(kwargs, engine.Fixed(case, (), report, report))
 
 
 def explain(code: str) -> str:
@@ -105,7 +129,7 @@ def situation(
         raise InputError(f"model is a {type(model).__name__}; expected a folder or a hub id")
     known, name = facts_of(facts), os.fspath(model)
     if is_job(name):
-        job = read_job(name, known)
+        job = read_job(name, known, lambda model: locate(make_request(model, {}), known, here=facts is None, online=online))
         known, name = job.facts, job.call.model
         purpose, kwargs = purpose or job.call.purpose, {**job.call.kwargs, **kwargs}
         peft, trainer = peft if peft is not None else job.call.peft, trainer if trainer is not None else job.call.trainer

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from qvl_preflight import cli_output
 from qvl_preflight._version import __version__
 from qvl_preflight.exceptions import InputError, PreflightError
+from qvl_preflight.settings import is_off, off_note, read_settings
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import Situation
@@ -26,6 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     try:
         arguments = _parser(given[0] if given else "").parse_args(given)
+        if is_off() and given[0] in _JUDGING:
+            return _off(arguments)
+        if "select" in arguments:
+            _with_settings(arguments)
         return int(arguments.run(arguments))
     except PreflightError as error:
         cli_output.complain(str(error))
@@ -159,6 +164,30 @@ _COMMANDS = {
     "schema": ("print a JSON schema", _schema_arguments),
 }
 
+_JUDGING = ("doctor", "check", "plan", "fit", "diagnose")  # what QVL_PREFLIGHT=off ends
+
+
+def _off(arguments: argparse.Namespace) -> int:
+    """One line, or an empty report for who reads JSON."""
+    if arguments.run in (_doctor, _check) and arguments.json:
+        from qvl_preflight.api import nothing_checked
+
+        cli_output.write(json.dumps(nothing_checked().to_dict(), indent=1))
+    else:
+        cli_output.write(off_note())
+    return 0
+
+
+def _with_settings(arguments: argparse.Namespace) -> None:
+    """What is not said on the command line, pyproject.toml may say."""
+    from qvl_preflight.rule import selection
+
+    settings = read_settings()
+    select, ignore = selection(_listed(arguments.select), _listed(arguments.ignore), settings)
+    arguments.select, arguments.ignore, arguments.notes = list(select), list(ignore), settings.notes
+    arguments.fail_on = arguments.fail_on or settings.fail_on or "error"
+    arguments.quiet, arguments.no_color = arguments.quiet or settings.quiet, arguments.no_color or settings.no_color
+
 
 def _common(parser: argparse.ArgumentParser, run: Any) -> None:
     parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save, in place of this machine")
@@ -171,9 +200,7 @@ def _common(parser: argparse.ArgumentParser, run: Any) -> None:
         help="only these rules: codes, beginnings of codes, names, topics; commas",
     )
     parser.add_argument("--ignore", metavar="R", action="append", default=[], help="not these rules")
-    parser.add_argument(
-        "--fail-on", choices=("error", "warning", "note"), default="error", help="exit 1 from this severity on (default: error)"
-    )
+    parser.add_argument("--fail-on", choices=("error", "warning", "note"), help="exit 1 from this severity on (default: error)")
     parser.add_argument("--quiet", action="store_true", help="the verdict alone")
     parser.add_argument("--no-color", action="store_true", help="no colour, wherever it goes")
     parser.set_defaults(run=run)
@@ -257,6 +284,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _show(report: Report, arguments: argparse.Namespace) -> int:
+    report = report.with_notes(arguments.notes)
     if arguments.json:
         cli_output.write(json.dumps(report.to_dict(), indent=1))
     else:

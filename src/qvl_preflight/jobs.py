@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qvl_preflight.checkpoint import read_checkpoint
+from qvl_preflight.checkpoint import Checkpoint
 from qvl_preflight.devices import is_rank, visible_devices
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Facts, Launch, Packages
@@ -31,8 +31,8 @@ def is_job(model: str) -> bool:
     return model.lower().endswith((*YAML_SUFFIXES, ".json")) and not os.path.isdir(model)
 
 
-def read_job(path: str, facts: Facts) -> Job:
-    """The call that the file of a job makes. Raises InputError."""
+def read_job(path: str, facts: Facts, find: Callable[[str], Checkpoint]) -> Job:
+    """The call that the file of a job makes. ``find``: where its checkpoint is. Raises InputError."""
     found = read_mapping(path, llama_factory.EXPECTED)
     if not llama_factory.looks_like(found):
         kind = "accelerate" if accelerate.looks_like(found) else "DeepSpeed" if deepspeed.looks_like(found) else None
@@ -43,7 +43,7 @@ def read_job(path: str, facts: Facts) -> Job:
         )
     facts = launched(facts, _ranks(facts))
     model = found.get("model_name_or_path")
-    stored = read_checkpoint(model, os.environ).quantization if isinstance(model, str) else None
+    stored = find(model).quantization if isinstance(model, str) and model else None
     installed = attempt(lambda: Packages(facts).has("flash-attn"))
     rank = None if isinstance(facts.launch, Unknown) else facts.launch.local_rank
     ordinal = rank if isinstance(rank, int) else 0

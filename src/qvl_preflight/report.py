@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +139,11 @@ class Report:
     def ok(self) -> bool:
         """Is the verdict ``ok``: no error, no warning, and nothing open that matters?"""
         return self.verdict == "ok"
+
+    def with_notes(self, notes: tuple[str, ...]) -> Report:
+        """The report with notes that it does not hold yet."""
+        new = tuple(note for note in notes if note not in self.notes)
+        return replace(self, notes=(*self.notes, *new)) if new else self
 
     @property
     def verdict(self) -> str:

@@ -17,6 +17,7 @@ from qvl_preflight.unknown import Undecided, Unknown
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import LoadPlan, WillRaise
+    from qvl_preflight.settings import Settings
 
 Judge = Callable[..., Iterator[Finding]]
 T = TypeVar("T")
@@ -133,6 +134,15 @@ def select_rules(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tupl
         if not any(entry.matches([selector]) for entry in every):
             raise InputError(f"{selector!r} is no rule's code, name or topic; 'qvl-preflight rules' lists them all")
     return tuple(entry for entry in every if (not select or entry.matches(select)) and not entry.matches(ignore))
+
+
+def selection(select: Iterable[str], ignore: Iterable[str], settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is asked for, else what pyproject.toml says. Raises InputError for a name of nothing in that file."""
+    select, ignore = tuple(select), tuple(ignore)
+    for name in (*settings.select * (not select), *settings.ignore * (not ignore)):
+        if not any(entry.matches([name]) for entry in all_rules()):
+            raise InputError(f"{settings.path}: {name!r} is no rule's code, name or topic; 'qvl-preflight rules' lists them all")
+    return select or settings.select, ignore or settings.ignore
 
 
 def as_planned(plan: LoadPlan, code: str, remedy: Fix | Callable[[WillRaise], Fix | None] | None = None) -> Iterator[Finding]:

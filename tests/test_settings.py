@@ -1,0 +1,136 @@
+"""[tool.qvl-preflight] of pyproject.toml, and QVL_PREFLIGHT=off."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qvl_preflight
+from qvl_preflight import settings
+from qvl_preflight.cli import main
+from qvl_preflight.exceptions import InputError
+from qvl_preflight.settings import read_settings
+from qvl_preflight.testing import machine
+
+GPTQ = "Qwen/Qwen2-7B-Instruct-GPTQ-Int4"
+pytestmark = pytest.mark.skipif(settings._toml() is None, reason="no TOML reader here")
+
+
+def project(folder: Path, table: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A project with these settings; work goes on in a folder of it."""
+    path = folder / "pyproject.toml"
+    path.write_text(table, encoding="utf-8")
+    inner = folder / "src" / "deep"
+    inner.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(inner)
+    return str(path)
+
+
+def on_the_cpu(checkpoints: Path, **more: Any) -> list[str]:
+    report = qvl_preflight.check(str(checkpoints / GPTQ), facts=machine(), **more)
+    return [finding.code for finding in report.findings]
+
+
+def test_the_nearest_file_with_a_table_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project(tmp_path, '[tool.qvl-preflight]\nselect = ["QVL4"]\nfail-on = "warning"\nquiet = true\n', monkeypatch)
+    (tmp_path / "src" / "pyproject.toml").write_text("[tool.other]\nselect = []\n")
+    found = read_settings()
+    assert (found.path, found.select, found.fail_on, found.quiet, found.ignore) == (path, ("QVL4",), "warning", True, ())
+
+
+def test_no_file_no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(tmp_path, '[project]\nname = "qvl-preflight"\n', monkeypatch)
+    assert read_settings() == settings.Settings()
+
+
+def test_rules_are_left_out_and_it_is_said(tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert on_the_cpu(checkpoints) == ["QVL402"]
+    project(tmp_path, '[tool.qvl-preflight]\nignore = ["QVL402"]\n', monkeypatch)
+    assert on_the_cpu(checkpoints) == []
+    assert qvl_preflight.check(str(checkpoints / GPTQ), facts=machine()).left_out > 0
+
+
+def test_code_wins_over_the_file(tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(tmp_path, '[tool.qvl-preflight]\nselect = ["QVL9"]\n', monkeypatch)
+    assert on_the_cpu(checkpoints) == []
+    assert on_the_cpu(checkpoints, select=["QVL402"]) == ["QVL402"]
+
+
+def test_the_command_line_wins_over_the_file(
+    tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    facts = tmp_path / "facts.json"
+    facts.write_text(json.dumps(machine().to_dict()))
+    project(tmp_path, '[tool.qvl-preflight]\nfail-on = "warning"\n', monkeypatch)
+    command = ["check", str(checkpoints / GPTQ), "--facts", str(facts), "--json"]
+    assert main(command) == 1
+    assert main([*command, "--fail-on", "error"]) == 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[tool.qvl-preflight]\nfail_on = 'error'\n", "has no setting 'fail_on'; did you mean 'fail-on'?"),
+        ("[tool.qvl-preflight]\nignroe = []\n", "did you mean 'ignore'?"),
+        ("[tool.qvl-preflight]\nselect = 'QVL4'\n", "expected a list of codes"),
+        ("[tool.qvl-preflight]\nfail-on = 'never'\n", "expected one of error, warning, note"),
+        ("[tool.qvl-preflight]\nquiet = 1\n", "expected true or false"),
+        ("[tool]\nqvl-preflight = 3\n", "expected a table"),
+        ("[tool.qvl-preflight\n", "not readable as TOML"),
+        ("[tool.qvl-preflight]\nignore = ['QVL4O2']\n", "'QVL4O2' is no rule's code"),
+    ],
+)  # fmt: skip
+def test_slips_are_named_with_their_file(
+    tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch, table: str, said: str
+) -> None:
+    path = project(tmp_path, table, monkeypatch)
+    with pytest.raises(InputError) as caught:
+        on_the_cpu(checkpoints)
+    assert str(caught.value).startswith(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_python_without_toml_says_so(tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(tmp_path, '[tool.qvl-preflight]\nignore = ["QVL402"]\n', monkeypatch)
+    for name in ("tomllib", "tomli"):
+        monkeypatch.setitem(sys.modules, name, None)
+    report = qvl_preflight.check(str(checkpoints / GPTQ), facts=machine())
+    assert [finding.code for finding in report.findings] == ["QVL402"]
+    assert any("pip install tomli" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("value", ["off", "OFF", "0", "false", "no"])
+def test_off_ends_everything(monkeypatch: pytest.MonkeyPatch, capsys: Any, value: str) -> None:
+    """Even where the input could not be read."""
+    monkeypatch.setenv("QVL_PREFLIGHT", value)
+    report = qvl_preflight.check("no/such/model", trainer="nowhere.yaml", device_map="auto")
+    assert (report.verdict, report.findings) == ("ok", ())
+    assert report.notes == (f"QVL_PREFLIGHT={value}: nothing was checked.",)
+    config = object()
+    fixed = qvl_preflight.fix_kwargs("no/such/model", device_map=None, quantization_config=config)
+    assert fixed == {"device_map": None, "quantization_config": config}
+    assert fixed.changes == ()
+    assert qvl_preflight.doctor().findings == ()
+    capsys.readouterr()
+    assert main(["check", "no/such/model"]) == 0
+    assert capsys.readouterr().out == f"QVL_PREFLIGHT={value}: nothing was checked.\n"
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "ok"
+
+
+def test_other_values_switch_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("", "on", "1", "fix"):
+        monkeypatch.setenv("QVL_PREFLIGHT", value)
+        assert not settings.is_off()
+
+
+def test_pages_can_be_read_while_it_is_off(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("QVL_PREFLIGHT", "off")
+    assert main(["explain", "QVL402"]) == 0
+    assert "quantized-weights-on-the-cpu" in capsys.readouterr().out
