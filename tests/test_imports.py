@@ -82,6 +82,7 @@ WITHIN_STACK = (
     "mirrors",
     "code_files",
     "files",
+    "weight_choice",
     "broken_files",
     "cuda",
     "kernel_images",

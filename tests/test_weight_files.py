@@ -225,3 +225,31 @@ def test_a_link_whose_blob_is_gone_is_no_file(tmp_path: Path) -> None:
     (snapshot / "model.safetensors").resolve().unlink()
     checkpoint = read_checkpoint("o/m", {}, place=Place({"HF_HUB_CACHE": str(tmp_path)}))
     assert checkpoint.weights == NOT_FETCHED
+
+
+def test_an_adapter_leads_to_its_base(tmp_path: Path) -> None:
+    """A folder without config.json whose adapter_config.json names a model."""
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    write_checkpoint(str(base), {"base": True}, [ONE])
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}), encoding="utf-8")
+    checkpoint = read_checkpoint(str(adapter), {})
+    assert (checkpoint.config, checkpoint.adapter, checkpoint.total_bytes) == ({"base": True}, str(adapter), 32)
+
+
+@pytest.mark.parametrize("text", ['{"base_model_name_or_path": null}', "[]", '{"base_model_name_or_path": "SELF"}'])
+def test_an_adapter_that_leads_nowhere_is_refused(tmp_path: Path, text: str) -> None:
+    """No base, or itself: the folder has no config.json, and that is said."""
+    (tmp_path / "adapter_config.json").write_text(text.replace("SELF", str(tmp_path)), encoding="utf-8")
+    with pytest.raises(InputError, match=r"expected the config\.json"):
+        read_checkpoint(str(tmp_path), {})
+
+
+@pytest.mark.parametrize("size", [5, 8, 9, 60])
+def test_a_file_that_ends_in_its_header_is_cut_off(tmp_path: Path, size: int) -> None:
+    """A finding, as any file that is too short; how much is missing nobody can tell."""
+    write_checkpoint(str(tmp_path), {}, [ONE])
+    os.truncate(tmp_path / "model.safetensors", size)
+    files = read_checkpoint(str(tmp_path), {}).files
+    assert not isinstance(files, Unknown)
+    assert (files.short, files.total_bytes) == ({"model.safetensors": 0}, None)

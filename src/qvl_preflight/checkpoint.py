@@ -45,6 +45,7 @@ class Checkpoint:
     config: Mapping[str, Any]
     source: Source | None = field(default=None, compare=False)  # None: described, not found
     asked: Asked = field(default_factory=Asked, compare=False)
+    adapter: str | None = field(default=None, compare=False)  # the folder of an adapter, which names this model as its base
     at_hub: WeightFiles | None = field(default=None, compare=False)  # as the hub describes them, where it was asked
 
     @property
@@ -164,11 +165,13 @@ class UnreadConfig(Mapping[str, Any]):
 
 
 def read_checkpoint(
-    model: str, env: Mapping[str, str], asked: Asked | None = None, place: Place | None = None, *, offline: bool = False
-) -> Checkpoint:
+    model: str, env: Mapping[str, str], asked: Asked | None = None, place: Place | None = None, *, offline: bool = False,
+    adapter: bool = False,
+) -> Checkpoint:  # fmt: skip
     """The checkpoint of a local folder, or of a hub id in a local cache. Raises InputError.
 
-    ``offline``: the call itself will fetch nothing. What it does not find then is its own failure, and no input error.
+    ``offline``: the call itself will fetch nothing. What it does not find then is its own failure, and no input error. ``adapter``: the
+    model is the base of an adapter, which is followed once.
     """
     asked = asked or Asked()
     source = find_source(model, asked, place or Place(env))
@@ -178,12 +181,22 @@ def read_checkpoint(
         raise InputError(_not_cached(source, asked, env))
     name = "/".join(filter(None, (asked.subfolder.strip("/"), "config.json")))
     path = source.path(name)
+    if path is None and source.hub is None and not adapter and (named := _base_of_adapter(source)):
+        return replace(read_checkpoint(named, env, asked, place, offline=offline, adapter=True), adapter=model)
     if path is None and (source.hub == "huggingface" and offline):
         return Checkpoint(source.folder or "", UnreadConfig("config.json is not in the cache"), source, asked)
     if path is None and asked.gguf_file:
         return Checkpoint(source.folder or "", UnreadConfig("the configuration comes out of the GGUF file"), source, asked)
     folder = source.folder or ""
     return Checkpoint(folder, read_config(path or os.path.join(folder, name)), source, asked)
+
+
+def _base_of_adapter(source: Source) -> str | None:
+    """The model that a folder without config.json is an adapter of (auto_factory.py find_adapter_config_file). Raises InputError."""
+    path = source.path("adapter_config.json")
+    settings = read_json(path) if path is not None else None
+    named = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+    return named if isinstance(named, str) and named else None
 
 
 def read_config(path: str) -> Mapping[str, Any]:

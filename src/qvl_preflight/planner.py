@@ -36,6 +36,7 @@ from qvl_preflight.stack import (
     quantizers,
     trainer,
     transformers,
+    weight_choice,
 )
 from qvl_preflight.stack.accelerate import units
 from qvl_preflight.unknown import Undecided, Unknown
@@ -49,6 +50,8 @@ Step = Callable[[Situation, Draft], Iterator[WillRaise]]
 STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.ARGUMENTS, auto_classes.class_exists),
     (Stage.CONFIG, mirrors.endpoint),
+    (Stage.CONFIG, files.forced_download),
+    (Stage.CONFIG, files.adapter),
     (Stage.CONFIG, files.configuration),
     (Stage.CONFIG, auto_classes.configuration),
     (Stage.CONFIG, files.code),
@@ -68,7 +71,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.CONFIG, quant_environment.calibrated),
     (Stage.ENVIRONMENT, awq.environment),
     (Stage.ENVIRONMENT, quant_environment.environment),
-    (Stage.CONFIG, files.weights),
+    (Stage.CONFIG, weight_choice.weights),
     (Stage.DTYPE, transformers.dtype),
     (Stage.MODEL, left_over.left_over),
     (Stage.MODEL, awq.import_break),

@@ -52,6 +52,18 @@ def read_header(path: str) -> Header:
     return Header(tensors, max(0, 8 + length + end - size))
 
 
+def ends_in_header(path: str) -> bool:
+    """Is a file that begins as a safetensors file shorter than its own header? Raises InputError."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(9)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    length = int.from_bytes(head[:8], "little")
+    return 0 < size < 8 or (size >= 8 and head[8:] in (b"", b"{") and size - 8 < length <= MAX_HEADER_BYTES)
+
+
 def _tensors(raw: Any, path: str) -> tuple[tuple[Tensor, ...], int]:
     tensors, end = [], 0
     try:

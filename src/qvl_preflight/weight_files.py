@@ -13,7 +13,7 @@ from typing import Any
 
 from qvl_preflight import json_files
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.safetensors import Tensor, read_header
+from qvl_preflight.safetensors import Tensor, ends_in_header, read_header
 from qvl_preflight.torch_files import read_torch_file
 
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
@@ -136,6 +136,8 @@ def _read_all(folder: str, choice: Choice, names: tuple[str, ...], size: int | N
         if found := stand_in(path):
             stand_ins[name] = found
             total += found.true_bytes
+        elif choice.format == "safetensors" and ends_in_header(path):
+            short[name] = 0
         elif choice.format == "safetensors":
             header = read_header(path)
             tensors += header.tensors
@@ -147,7 +149,11 @@ def _read_all(folder: str, choice: Choice, names: tuple[str, ...], size: int | N
             total += archive[0]
             if not archive[1]:
                 short[name] = 0
-    unsaid = missing or any(not found.true_bytes for found in stand_ins.values())
+    unsaid = (
+        missing
+        or (0 in short.values() and choice.format == "safetensors")
+        or any(not found.true_bytes for found in stand_ins.values())
+    )
     return WeightFiles(choice, names, missing, short, stand_ins, tuple(tensors), size if unsaid else total)
 
 

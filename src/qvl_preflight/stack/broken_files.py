@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _HEADER = "Error while deserializing header: "
 _SAFETENSORS: ByRelease[dict[str, str]] = ByRelease(
     "safetensors",
-    Row("0.3", "0.6", {"large": "HeaderTooLarge", "small": "HeaderTooSmall", "short": "MetadataIncompleteBuffer"}, Evidence.RUN, "safetensors 0.4.0, 0.5.3"),
-    Row("0.6", None, {"large": "header too large", "small": "header too small", "short": "incomplete metadata, file not fully covered"}, Evidence.RUN, "safetensors 0.6.2, 0.7.0, 0.8.0"),
+    Row("0.3", "0.6", {"large": "HeaderTooLarge", "small": "HeaderTooSmall", "cut": "InvalidHeaderLength", "short": "MetadataIncompleteBuffer"}, Evidence.RUN, "safetensors 0.4.0, 0.5.3"),
+    Row("0.6", None, {"large": "header too large", "small": "header too small", "cut": "invalid header length", "short": "incomplete metadata, file not fully covered"}, Evidence.RUN, "safetensors 0.6.2, 0.7.0, 0.8.0"),
 )  # fmt: skip
 _UNABLE = ("OSError", "Unable to load weights from pytorch checkpoint file for '{path}'")
 _TORCH = ("UnpicklingError", "Weights only load failed.")
@@ -84,8 +84,15 @@ def damaged(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if files is None:
         return
     for name, lacking in files.short.items():
-        kind, text, evidence = _told(situation, files, "short", name)
-        how = f"{lacking:,} bytes are missing" if lacking else "the end of the archive is missing"
+        safe = files.choice.format == "safetensors"
+        kind, text, evidence = _told(situation, files, "short" if lacking or not safe else "cut", name)
+        how = (
+            f"{lacking:,} bytes are missing"
+            if lacking
+            else "it ends in its header"
+            if safe
+            else "the end of the archive is missing"
+        )
         yield WillRaise("QVL901", Stage.MATERIALISE, kind, text, f"file-{name}", f"{name} is cut off: {how}", evidence=evidence)
     for name, found in list(files.stand_ins.items())[:1]:
         kind, text, evidence = _told(situation, files, _what(found), name)
@@ -104,7 +111,7 @@ def _told(situation: Situation, files: WeightFiles, what: str, name: str) -> tup
         row = _BIN.row(situation.packages)
         return row.value[what][0], row.value[what][1].format(path=_path(situation, name)), row.evidence
     words = attempt(lambda: _SAFETENSORS.value(situation.packages))
-    ending = "" if isinstance(words, Unknown) else words[{"empty": "small", "short": "short"}.get(what, "large")]
+    ending = "" if isinstance(words, Unknown) else words[{"empty": "small", "short": "short", "cut": "cut"}.get(what, "large")]
     return "SafetensorError", _HEADER + ending, Evidence.RUN
 
 

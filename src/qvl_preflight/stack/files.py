@@ -1,42 +1,36 @@
-"""The files that a call asks for, in the order in which it does: config.json, the code that comes with it, the weights.
+"""The files that a call asks for before the weights: config.json and the code that comes with it.
 
 Run on 4.28.1, 4.32.0, 4.37.2, 4.41.2, 4.45.2, 4.51.3, 4.57.1 and 5.23.0, on fabricated folders and caches, without network.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.checkpoint import UnreadConfig
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import code_files, hub
-from qvl_preflight.unknown import Unknown
+from qvl_preflight.unknown import Unknown, attempt
 from qvl_preflight.versions import ByRelease, Evidence, Row
-from qvl_preflight.weight_files import BIN, OTHER_FRAMEWORKS, SAFETENSORS, choose, weights_of_another_call, with_variant
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
     from qvl_preflight.sources import Source
 
-_OTHERS = "tf_model.h5, model.ckpt.index or flax_model.msgpack found in directory {folder}."
-_NOT_IN_FOLDER: ByRelease[str] = ByRelease(
+_UNRECOGNIZED = "Unrecognized model in {folder}. Should have a `model_type` key in its config.json"
+_NO_CONFIG: ByRelease[tuple[str, str]] = ByRelease(
     "transformers",
-    Row("4.28", "4.41", "Error no file named {bin}, " + _OTHERS, Evidence.RUN, "transformers 4.28.1, 4.32.0, 4.37.2 modeling_utils.py"),
-    Row("4.41", "5.0", "Error no file named {bin}, {safe}, " + _OTHERS, Evidence.RUN, "transformers 4.41.2, 4.45.2, 4.51.3, 4.57.1 modeling_utils.py"),
-    Row("5.0", None, "Error no file named {safe}, or {bin}, found in directory {folder}.", Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
+    Row("4.28", "4.45", ("OSError", "{folder} does not appear to have a file named config.json."), Evidence.RUN, "transformers 4.37.2 utils/hub.py, with peft hidden"),
+    Row("4.45", None, ("ValueError", _UNRECOGNIZED), Evidence.RUN, "transformers 4.45.2, 4.57.1, 5.23.0 configuration_auto.py, with peft hidden"),
 )  # fmt: skip
-# use_safetensors=True and a folder of .bin files: loaded all the same before 4.43.
-_ONLY_SAFETENSORS: ByRelease[str | None] = ByRelease(
+_BOTH = "Cannot pass 'force_download=True' and 'local_files_only=True' at the same time."
+_FORCED: ByRelease[tuple[str, str]] = ByRelease(
     "transformers",
-    Row("4.28", "4.43", None, Evidence.RUN, "transformers 4.28.1, 4.37.2, 4.41.2 modeling_utils.py"),
-    Row("4.43", None, "Error no file named {safe} found in directory {folder}.", Evidence.RUN, "transformers 4.45.2, 4.51.3, 4.57.1, 5.23.0 modeling_utils.py"),
-)  # fmt: skip
-_OTHER_FRAMEWORK: ByRelease[str] = ByRelease(
-    "transformers",
-    Row("4.28", "5.0", "Error no file named {bin} found in directory {folder} but there is a file for {framework} weights.", Evidence.RUN, "transformers 4.28.1 to 4.57.1 modeling_utils.py"),
-    Row("5.0", None, "Error no file named {safe}, or {bin}, found in directory {folder}.", Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
+    Row("4.28", "4.33", ("OSError", ""), Evidence.RUN, "transformers 4.28.1, 4.32.0 configuration_utils.py"),
+    Row("4.37", "4.50", ("ValueError", _BOTH), Evidence.RUN, "transformers 4.37.2, 4.41.2, 4.45.2 with huggingface_hub 0.36"),
+    Row("4.57", "5.0", ("ValueError", _BOTH), Evidence.RUN, "transformers 4.57.1 with huggingface_hub 0.36"),
+    Row("5.0", None, ("OSError", _BOTH), Evidence.RUN, "transformers 5.23.0 with huggingface_hub 2.4"),
 )  # fmt: skip
 
 
@@ -51,6 +45,31 @@ def configuration(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         name = "/".join(filter(None, (asked.subfolder.strip("/"), "config.json")))
         lacks = f"has no {name} of {source.model}" + ("" if asked.revision == "main" else f" at revision {asked.revision}")
         yield _not_cached(situation, "QVL950", source, name, f"{why}, and the cache {source.cache} {lacks}")
+
+
+def adapter(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: a folder that holds an adapter alone is loaded with its base model where peft is installed; else as a model, which it is not."""
+    if situation.checkpoint.adapter is None or situation.packages.has("peft"):
+        return
+    row = _NO_CONFIG.row(situation.packages)
+    text = row.value[1].format(folder=situation.checkpoint.adapter)
+    why = "the folder holds an adapter and no model, and without peft transformers looks for a model in it"
+    yield WillRaise("QVL961", Stage.CONFIG, row.value[0], text, "files", why, evidence=row.evidence)
+
+
+def forced_download(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: force_download=True in a call that fetches nothing. 4.50 to 4.56 are not claimed: 4.51.3 loads."""
+    source, asked = situation.checkpoint.source, situation.checkpoint.asked
+    if not asked.force_download or source is None or source.hub != "huggingface":
+        return
+    reason = hub.offline(situation.facts, situation.packages, asked)
+    row = attempt(lambda: _FORCED.row(situation.packages))
+    if reason is None or isinstance(row, Unknown) or reason == hub.NO_NETWORK:
+        return
+    own = reason.startswith("HF_HUB_OFFLINE") and not situation.packages.at_least("transformers", 4, 42)
+    text = "Cannot pass 'force_download=True' when offline mode is enabled." if own and row.value[1] else row.value[1]
+    why = f"force_download=True asks for files anew, and {reason} forbids to fetch any"
+    yield WillRaise("QVL962", Stage.CONFIG, row.value[0], text, "files", why, evidence=row.evidence)
 
 
 def code(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -80,107 +99,9 @@ def code(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def _not_cached(situation: Situation, code: str, source: Source, name: str, why: str, condition: str | None = None) -> WillRaise:
     row = hub.REQUIRED.row(situation.packages)
     text = row.value.format(endpoint=hub.endpoint(situation), repo=source.model, file=name)
-    return WillRaise(code, Stage.CONFIG, "OSError", text, "files", why, condition or _elsewhere(source), row.evidence)
+    return WillRaise(code, Stage.CONFIG, "OSError", text, "files", why, condition or on_other_machine(source), row.evidence)
 
 
-def _elsewhere(source: Source | None) -> str | None:
+def on_other_machine(source: Source | None) -> str | None:
     """The condition under which what is not here is not there either."""
     return None if source is None or source.same_cache else "the cache of that machine lacks it as well"
-
-
-def weights(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """CONFIG: is there a file of weights of the kind that the call asks for?"""
-    checkpoint = situation.checkpoint
-    source, asked = checkpoint.source, checkpoint.asked
-    own_way = asked.gguf_file or asked.other_framework or checkpoint.config.get("transformers_weights")
-    if source is None or source.hub == "modelscope" or own_way:
-        return
-    folder = os.path.join(checkpoint.path, asked.subfolder)
-    choice = choose(lambda name: os.path.isfile(os.path.join(folder, name)), asked.use_safetensors, asked.variant)
-    in_cache = source.hub == "huggingface"
-    if choice is None or (
-        asked.use_safetensors and choice.format == "bin" and (in_cache or _ONLY_SAFETENSORS.value(situation.packages))
-    ):
-        yield from _none_cached(situation, folder) if in_cache else _none_in_folder(situation, folder)
-    elif in_cache and not isinstance(checkpoint.files, Unknown) and checkpoint.files.missing:
-        yield from _shards_not_cached(situation, checkpoint.files.missing)
-
-
-def _none_in_folder(situation: Situation, folder: str) -> Iterator[WillRaise]:
-    """A folder of config.json alone says nothing of its weights; one that has others than the call asks for does."""
-    asked, names = situation.checkpoint.asked, _listing(folder)
-    words = _words(situation) | {"folder": situation.request.model}
-    code, why = _mismatch(situation, names)
-    if code:
-        only = _ONLY_SAFETENSORS.row(situation.packages)
-        row = only if asked.use_safetensors and only.value else _NOT_IN_FOLDER.row(situation.packages)
-        yield WillRaise(code, Stage.CONFIG, "OSError", str(row.value).format(**words), "files", why, evidence=row.evidence)
-        return
-    for name, framework in OTHER_FRAMEWORKS.items():
-        if name in names and not asked.use_safetensors and not asked.variant:
-            told = _OTHER_FRAMEWORK.row(situation.packages)
-            text = told.value.format(**words, framework=framework)
-            why = f"the folder holds weights for {framework} alone ({name})"
-            yield WillRaise("QVL958", Stage.CONFIG, "OSError", text, "files", why, evidence=told.evidence)
-            return
-
-
-def _none_cached(situation: Situation, folder: str) -> Iterator[WillRaise]:
-    checkpoint, asked = situation.checkpoint, situation.checkpoint.asked
-    source = checkpoint.source
-    reason = hub.offline(situation.facts, situation.packages, asked)
-    if reason is None or source is None:
-        return
-    code, why = _mismatch(situation, _listing(folder))
-    row = (hub.NO_SAFETENSORS if asked.use_safetensors else hub.NO_WEIGHTS).row(situation.packages)
-    kind, text = hub.unaware(situation.packages, row.value) if reason.startswith("HF_HUB_OFFLINE") else row.value
-    told = text.format(repo=source.model, **_words(situation))
-    lacks = why or f"the cache {source.cache} has no weights of {source.model}"
-    yield WillRaise(code or "QVL952", Stage.CONFIG, kind, told, "files", f"{reason}, and {lacks}", _elsewhere(source), row.evidence)
-
-
-def _shards_not_cached(situation: Situation, missing: tuple[str, ...]) -> Iterator[WillRaise]:
-    checkpoint = situation.checkpoint
-    source = checkpoint.source
-    reason = hub.offline(situation.facts, situation.packages, checkpoint.asked)
-    if reason is None or source is None:
-        return
-    row = hub.SHARD.row(situation.packages)
-    first = "/".join(filter(None, (checkpoint.asked.subfolder.strip("/"), missing[0])))
-    text = row.value.format(endpoint=hub.endpoint(situation), repo=source.model, file=first)
-    if len(missing) > 1 and situation.packages.at_least("transformers", 4, 50):
-        text = f"{source.model} does not appear to have files named ('{first}',"
-    broken_off = ", of a download that was broken off" if (repository := source.repository) and repository.is_unfinished() else ""
-    why = f"{reason}, and the cache {source.cache} lacks {len(missing)} of the shards that the index names, {missing[0]} first{broken_off}"
-    yield WillRaise("QVL952", Stage.CONFIG, "OSError", text, "files", why, _elsewhere(source), row.evidence)
-
-
-def _mismatch(situation: Situation, names: list[str]) -> tuple[str, str]:
-    """The code and the reason where there are weights, of another kind than the call asks for; empty where there are none."""
-    asked = situation.checkpoint.asked
-    found = weights_of_another_call(names, asked.variant)
-    if found is None:
-        return "", ""
-    kind = "safetensors" if found.format == "safetensors" else ".bin"
-    if found.variant != asked.variant:
-        has = f"the variant {found.variant}" if found.variant else "weights without a variant"
-        return (
-            "QVL956",
-            f"{f'variant={asked.variant!r} is asked for' if asked.variant else 'no variant is asked for'}, and there is only {has}",
-        )
-    given = f"use_safetensors={asked.use_safetensors}"
-    return ("QVL954" if asked.use_safetensors else "QVL955"), f"{given} is asked for, and there are only {kind} files"
-
-
-def _words(situation: Situation) -> dict[str, str]:
-    variant = situation.checkpoint.asked.variant
-    index = with_variant(SAFETENSORS + ".index.json", variant)
-    return {"bin": with_variant(BIN, variant), "safe": with_variant(SAFETENSORS, variant), "safe_index": index}
-
-
-def _listing(folder: str) -> list[str]:
-    """Its files. A link whose blob is gone is none."""
-    try:
-        return [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name))]
-    except OSError:
-        return []

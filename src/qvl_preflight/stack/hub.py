@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qvl_preflight.sources import Asked
 
 TRUE_WORDS = ("1", "ON", "YES", "TRUE")  # huggingface_hub constants.py ENV_VARS_TRUE_VALUES, since 0.14
+NO_NETWORK = "the hub cannot be reached from here"
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _FOR_FILE = (
     "We couldn't connect to '{endpoint}' to load this file, couldn't find it in the cached files and it looks like {repo} is not the path to a "
@@ -64,7 +65,7 @@ def offline(facts: Facts, packages: Packages, asked: Asked) -> str | None:
     if own.upper() in TRUE_WORDS and not packages.at_least("transformers", *_READS_HUB_OFFLINE):
         return f"TRANSFORMERS_OFFLINE={own}"
     if not isinstance(facts.build, Unknown) and facts.build.network is False:
-        return "the hub cannot be reached from here"
+        return NO_NETWORK
     return None
 
 
@@ -85,9 +86,9 @@ def endpoint(situation: Situation) -> str:
     return ("" if isinstance(env, Unknown) else env.get("HF_ENDPOINT", "").rstrip("/")) or DEFAULT_ENDPOINT
 
 
-def fetches(situation: Situation) -> bool:
-    """Does this call ask the hub for anything? Raises Undecided."""
+def asks(situation: Situation) -> bool:
+    """Does this call try to ask the hub for anything? Raises Undecided."""
     source = situation.checkpoint.source
     if source is None or source.hub != "huggingface":
         return False
-    return offline(situation.facts, situation.packages, situation.checkpoint.asked) is None
+    return offline(situation.facts, situation.packages, situation.checkpoint.asked) in (None, NO_NETWORK)

@@ -27,7 +27,7 @@ def endpoint(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: an address that no request can be sent to. Only calls that ask the hub read it."""
     env = situation.facts.env
     given = None if isinstance(env, Unknown) else env.get("HF_ENDPOINT")
-    if given is None or re.match(r"https?://[^/]", given, re.IGNORECASE) or not hub.fetches(situation):
+    if given is None or re.match(r"https?://[^/]", given, re.IGNORECASE) or not hub.asks(situation):
         return
     if not given and not situation.packages.at_least("huggingface-hub", *_EMPTY_COUNTS):
         return

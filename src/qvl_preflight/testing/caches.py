@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from qvl_preflight.testing.files import Tensors, write_checkpoint
+from qvl_preflight.testing.files import Tensors, write_checkpoint, write_torch_file
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _LLAMA: dict[str, Any] = {
@@ -72,6 +72,7 @@ def _offline(folder: str, layers: int) -> None:
     write_cache(folder, "tiny/no-code", _CODE, _SHARDS, code=code, without=["modeling_tiny.py"])
     write_cache(folder, "tiny/one-shard-of-two", _LLAMA, _SHARDS, without=["model-00002-of-00002.safetensors"])
     write_cache(folder, "tiny/config-alone", _LLAMA, [])
+    write_torch_file(os.path.join(write_cache(folder, "tiny/bin", _LLAMA, []), "pytorch_model.bin"), [2 * 256 * 64])
 
 
 def _pinned(folder: str, layers: int) -> None:

@@ -137,6 +137,14 @@ def _bin_alone(folder: str, layers: int) -> None:
     write_torch_file(os.path.join(folder, "pytorch_model.bin"), [2 * 3584 * 3584] * layers)
 
 
+def _adapter(folder: str, layers: int) -> None:
+    """An adapter of a model that lies beside it."""
+    base = os.path.join(folder, "base")
+    _qwen2_7b(base, layers)
+    with open(os.path.join(folder, "adapter_config.json"), "w", encoding="utf-8") as file:
+        json.dump({"peft_type": "LORA", "base_model_name_or_path": base, "r": 8, "target_modules": ["q_proj"]}, file)
+
+
 def _tensorflow_alone(folder: str, layers: int) -> None:
     write_checkpoint(folder, _QWEN2 | {"num_hidden_layers": layers}, [])
     with open(os.path.join(folder, "tf_model.h5"), "wb") as file:
@@ -240,6 +248,7 @@ CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
     **QUANTIZED,
     "broken/git-lfs-pointer": _pointer,
     "weights/bin-alone": _bin_alone,
+    "weights/adapter": _adapter,
     "weights/tensorflow-alone": _tensorflow_alone,
     **CACHES,
     "example/own-code": _own_code,

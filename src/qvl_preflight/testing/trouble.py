@@ -98,6 +98,7 @@ TROUBLE: Mapping[str, dict[str, Any]] = {
     "stale-ranks": {"launch": {**ALONE, "launcher": "notebook", "notebook": True}, "env": {"LOCAL_RANK": "0", "WORLD_SIZE": "2"}},
     "slurm-with-gpu": {"env": {"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "0", "CUDA_VISIBLE_DEVICES": "0"}},
     "slurm-without-gpu": {"env": {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "NoDevFiles"}},
+    "offline-without-network": {"env": {"HF_HUB_OFFLINE": "1"}, "build": {"network": False}},
     "offline": {"env": {"HF_HUB_OFFLINE": "1"}},
     "offline-in-other-words": {"env": {"HF_HUB_OFFLINE": "enabled"}},
     "bare-mirror": {"env": {"HF_ENDPOINT": "hf-mirror.com"}},

@@ -114,3 +114,61 @@ def weights_not_in_cache(plan: LoadPlan, checkpoint: Checkpoint, packages: Packa
     yield from as_planned(
         plan, "QVL952", Fix.display("Fetch the weights where there is network, into this cache", download(packages, checkpoint))
     )
+
+
+@rule(
+    "QVL962",
+    Severity.ERROR,
+    topic="offline-missing-file",
+    symptoms=(r"Cannot pass 'force_download=True' (and 'local_files_only=True'|when offline)",),
+)
+def forced_download_offline(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    force_download=True in a call that may fetch nothing.
+
+    ## What happens
+    The two exclude one another, also for files that are in the cache: ValueError or OSError before anything is read.
+
+    ## Example
+    ```python hardware=offline
+    AutoModelForCausalLM.from_pretrained("tiny/llama", cache_dir="caches/offline", force_download=True)
+    ```
+    Use instead:
+    ```python hardware=offline
+    AutoModelForCausalLM.from_pretrained("tiny/llama", cache_dir="caches/offline")
+    ```
+
+    ## Fix safety
+    Safe: the files of the cache, which are the only ones that the call may use.
+    """
+    yield from as_planned(plan, "QVL962", remedies.without("force_download"))
+
+
+@rule("QVL963", Severity.ERROR, topic="offline-missing-file", symptoms=(r"Max retries exceeded with url: \S+/model\.safetensors",))
+def cached_bin_files_ask_the_hub(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    The cache has the weights as .bin files, and this release asks the hub for safetensors anyway.
+
+    ## What happens
+    transformers 4.40 looks on the hub whether it has safetensors files of a model whose .bin files it has just found, offline or not; 4.41
+    does so unless TRANSFORMERS_OFFLINE is set (HF_HUB_OFFLINE it does not know yet). Without network that is a ConnectionError.
+
+    ## Example
+    ```python hardware=offline-without-network stack=spring-2024
+    AutoModelForCausalLM.from_pretrained("tiny/bin", cache_dir="caches/offline")
+    ```
+    Use instead transformers 4.42 or later, or weights in the safetensors format:
+    ```python hardware=offline-without-network stack=middle-bnb
+    AutoModelForCausalLM.from_pretrained("tiny/bin", cache_dir="caches/offline")
+    ```
+
+    ## Fix safety
+    Shown, not applied: it changes the environment.
+    """
+    yield from as_planned(
+        plan,
+        "QVL963",
+        Fix.display(
+            "Install transformers 4.42 or later, or set TRANSFORMERS_OFFLINE=1 for 4.41", "pip install 'transformers>=4.42'"
+        ),
+    )

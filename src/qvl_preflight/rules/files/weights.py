@@ -192,3 +192,27 @@ def weights_of_another_framework(plan: LoadPlan) -> Iterator[Finding]:
             "Convert the weights with transformers 4 and that framework installed, then save them: from_tf=True, save_pretrained"
         ),
     )
+
+
+@rule("QVL961", Severity.ERROR, topic="dep-skew-import")
+def adapter_without_peft(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    The folder holds an adapter, and peft is not installed.
+
+    ## What happens
+    With peft transformers reads adapter_config.json, loads the base model that it names and puts the adapter on it. Without peft it looks
+    for a model in the folder: ValueError, "Unrecognized model …", or OSError, "… does not appear to have a file named config.json".
+
+    ## Example
+    ```python stack=today-without-peft
+    AutoModelForCausalLM.from_pretrained("weights/adapter", device_map={"": 0})
+    ```
+    Use instead, with peft installed:
+    ```python
+    AutoModelForCausalLM.from_pretrained("weights/adapter", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Shown, not applied: it changes the environment.
+    """
+    yield from as_planned(plan, "QVL961", Fix.display("Install peft", "pip install peft"))
