@@ -215,7 +215,7 @@ def _not_cached(source: Source, asked: Asked, env: Mapping[str, str]) -> str:
     if source.hub == "modelscope":
         return f"{source.model}: not in ModelScope's cache; give the folder, or fetch it with 'modelscope download {source.model} config.json'"
     at = "" if asked.revision == "main" else f" --revision {asked.revision}"
-    fetch = f"give the folder, or fetch it with 'hf download {source.model} config.json{at}'"
+    fetch = f"give the folder, or fetch it with 'hf download {source.model} config.json{at}', or ask the hub with --online"
     repository = source.repository
     if repository is not None and repository.exists and (commits := repository.commits()):
         return f"{source.model}: the cache {source.cache} has no revision {asked.revision}, only {', '.join(commits[:3])}; name one with revision=, or {fetch}"

@@ -9,7 +9,7 @@ import pytest
 
 import qvl_preflight
 from qvl_preflight.report import Report, Severity
-from qvl_preflight.testing import machine
+from qvl_preflight.testing import machine, write_checkpoint
 from qvl_preflight.testing.caches import COMMIT
 
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -123,3 +123,37 @@ def test_weights_only_goes_around_the_check_up_to_4_57(checkpoints: Path) -> Non
     facts = machine("a100", "today-old-torch")
     assert codes(qvl_preflight.check(folder, facts=facts, weights_only=False)) == []
     assert codes(qvl_preflight.check(folder, facts=facts)) == ["QVL953"]
+
+
+def test_a_class_of_modelscope_reads_modelscopes_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name in text or by the module of the class; the Auto class is judged as transformers' own."""
+    folder = tmp_path / "models" / "tiny" / "llama"
+    write_checkpoint(
+        str(folder),
+        {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "torch_dtype": "float16"},
+        [{"a": ("F16", (4,))}],
+    )
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
+    wrapped = type("AutoModelForCausalLM", (), {"__module__": "modelscope.utils.hf_util.patcher"})
+    for loader in ("modelscope.AutoModelForCausalLM", wrapped):
+        found = qvl_preflight.check("tiny/llama", facts=machine("a100", env=OFFLINE), loader=loader, device_map={"": 0})
+        assert found.ok
+        assert found.request is not None
+        assert found.request.loader == "AutoModelForCausalLM"
+
+
+def test_an_adapter_is_judged_as_its_base(checkpoints: Path) -> None:
+    """With peft installed nothing is said of it."""
+    found = qvl_preflight.check(str(checkpoints / "weights/adapter"), facts=machine("a100"), device_map={"": 0})
+    assert codes(found) == []
+    assert found.plan is not None
+    assert found.plan.memory == {"cuda:0": found.plan.memory["cuda:0"]}  # type: ignore[index]
+
+
+@pytest.mark.parametrize("network", [True, None])
+def test_bin_files_of_a_cache_where_the_hub_may_answer(checkpoints: Path, network: bool | None) -> None:
+    """4.41 asks the hub offline, which matters where it cannot be reached: unknown makes a warning."""
+    facts = machine("a100", "spring-2024", env=OFFLINE, build={"network": network})
+    found = qvl_preflight.check("tiny/bin", facts=facts, cache_dir=str(checkpoints / "caches/offline"))
+    assert codes(found) == ([] if network else ["QVL963"])
+    assert not [finding for finding in found.findings if finding.severity is Severity.ERROR]
