@@ -327,6 +327,7 @@ OTHERS = record(
     packages_duplicates=mapping(WORDS),
     nvidia=NVIDIA,
     env_misspelt=mapping(TEXT),
+    env_late=mapping(TEXT),
     build=record(Build, nvcc=TEXT | st.just(False), cxx=YES_OR_NO, ninja=YES_OR_NO, network=YES_OR_NO, cutlass=YES_OR_NO),
     extensions=mapping(YES_OR_NO | UNKNOWN),
 )  # fmt: skip

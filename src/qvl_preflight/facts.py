@@ -69,6 +69,9 @@ class Facts:
     env_misspelt: Mapping[str, str] | Unknown = unsaid(
         "which variables are misspelt"
     )  # as written → its value, if a list of numbers
+    env_late: Mapping[str, str] | Unknown = unsaid(
+        "which variables were set too late"
+    )  # after huggingface_hub was imported; `env` holds what counts
     launch: Launch | Unknown = unsaid("how the process was started")
     host: Host | Unknown = unsaid("what the host has")
     build: Build | Unknown = unsaid("which compilers are installed")

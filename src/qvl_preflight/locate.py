@@ -20,9 +20,8 @@ def locate(request: Request, facts: Facts, *, here: bool, online: bool | float =
     packages, asked = Packages(facts), Asked.of(request.kwargs)
     release = attempt(lambda: packages.release("transformers"))
     env = None if here or isinstance(facts.env, Unknown) else facts.env
-    place = Place(
-        os.environ, {} if env is None and not here else env, None if isinstance(release, Unknown) else release, request.hub
-    )
+    own = {**os.environ, **facts.env} if here and not isinstance(facts.env, Unknown) else os.environ  # what counts in this process
+    place = Place(own, {} if env is None and not here else env, None if isinstance(release, Unknown) else release, request.hub)
     offline = is_offline(facts, packages, asked)
     source = find_source(request.model, asked, place)
     if online is False or offline or source is None or source.hub != "huggingface":

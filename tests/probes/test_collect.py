@@ -13,7 +13,7 @@ from qvl_preflight.probes import collect, extensions, host, launch, nvml, packag
 from qvl_preflight.unknown import Unknown
 
 PROBES = {
-    ("driver", "nvidia", "gpus"): (nvml, "probe"), ("packages", "packages_duplicates"): (packages, "probe"), ("torch",): (packages, "probe_torch"), ("env", "env_misspelt", "launch"): (launch, "probe"),
+    ("driver", "nvidia", "gpus"): (nvml, "probe"), ("packages", "packages_duplicates"): (packages, "probe"), ("torch",): (packages, "probe_torch"), ("env", "env_misspelt", "env_late", "launch"): (launch, "probe"),
     ("python", "host"): (host, "probe"), ("build",): (host, "probe_build"), ("extensions",): (extensions, "probe"),
 }  # fmt: skip
 
@@ -44,7 +44,7 @@ def test_every_section_has_a_probe(ran: list[tuple[str, ...]]) -> None:
     [
         pytest.param(["torch"], [("torch",)], id="one section of its own probe"),
         pytest.param(["gpus"], [("driver", "nvidia", "gpus")], id="a part of a probe"),
-        pytest.param(["env", "launch"], [("env", "env_misspelt", "launch")], id="two parts: asked once"),
+        pytest.param(["env", "launch"], [("env", "env_misspelt", "env_late", "launch")], id="two parts: asked once"),
         pytest.param(["packages", "build"], [("packages", "packages_duplicates"), ("build",)], id="two probes"),
         pytest.param([], [], id="nothing"),
     ],

@@ -28,7 +28,7 @@ def _probes() -> tuple[tuple[tuple[str, ...], Callable[[], dict[str, Any]]], ...
         (("driver", "nvidia", "gpus"), nvml.probe),
         (("packages", "packages_duplicates"), packages.probe),
         (("torch",), packages.probe_torch),
-        (("env", "env_misspelt", "launch"), launch.probe),
+        (("env", "env_misspelt", "env_late", "launch"), launch.probe),
         (("python", "host"), host.probe),
         (("build",), host.probe_build),
         (("extensions",), extensions.probe),

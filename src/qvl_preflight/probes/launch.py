@@ -12,6 +12,7 @@ import sys
 from typing import Any, Literal
 
 from qvl_preflight.facts import Launch
+from qvl_preflight.probes import hub
 from qvl_preflight.spelling import meant
 from qvl_preflight.unknown import Unknown
 
@@ -30,9 +31,10 @@ ALLOWED = (
 
 
 def probe() -> dict[str, Any]:
-    """``env`` (allow-listed names), ``env_misspelt`` (slips of such names) and ``launch``."""
+    """``env`` (allow-listed names, as they count), ``env_misspelt`` (slips of such names), ``env_late`` and ``launch``."""
     env = {name: os.environ[name] for name in ALLOWED if name in os.environ}
-    return {"env": env, "env_misspelt": _misspelt(), "launch": launch_of(env, notebook=_in_notebook())}
+    env, late = hub.in_force(env)
+    return {"env": env, "env_misspelt": _misspelt(), "env_late": late, "launch": launch_of(env, notebook=_in_notebook())}
 
 
 def _misspelt() -> dict[str, str]:

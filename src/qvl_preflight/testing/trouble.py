@@ -101,6 +101,7 @@ TROUBLE: Mapping[str, dict[str, Any]] = {
     "offline-without-network": {"env": {"HF_HUB_OFFLINE": "1"}, "build": {"network": False}},
     "offline": {"env": {"HF_HUB_OFFLINE": "1"}},
     "offline-in-other-words": {"env": {"HF_HUB_OFFLINE": "enabled"}},
+    "mirror-set-late": {"env_late": {"HF_ENDPOINT": "https://hf-mirror.com"}},
     "bare-mirror": {"env": {"HF_ENDPOINT": "hf-mirror.com"}},
     "two-torches": {
         "packages_duplicates": {"torch": ["2.14.1 (user site)", "2.11.0 (site-packages)"]},

@@ -86,3 +86,42 @@ def offline_word_not_read(env: Mapping[str, str] | Unknown, checkpoint: Checkpoi
             fix = Fix.display(f"Set {name}=1 before Python starts", f"export {name}=1")
             yield Finding(f"{name}={value} is not read as yes: the hub is asked for every file", fix=fix)
             return
+
+
+@rule("QVL964", Severity.WARNING, topic="offline-missing-file")
+def hub_variable_set_late(env_late: Mapping[str, str] | Unknown, checkpoint: Checkpoint) -> Iterator[Finding]:
+    """
+    A variable of the hub was set after huggingface_hub had been imported, and is not read.
+
+    ## What happens
+    HF_ENDPOINT, HF_HUB_OFFLINE, HF_HUB_CACHE and HF_HOME are read once, when transformers, datasets or huggingface_hub itself is imported first. Set by
+    `os.environ[…]` below that import they change nothing: the hub is asked at the old address, offline is not offline, the cache is the old one.
+
+    ## Example
+    ```python hardware=mirror-set-late
+    AutoModelForCausalLM.from_pretrained("tiny/llama", cache_dir="caches/offline")
+    ```
+    Use instead, with the variable set before the import:
+    ```python
+    AutoModelForCausalLM.from_pretrained("tiny/llama", cache_dir="caches/offline")
+    ```
+
+    ## Fix safety
+    Shown, not applied: restart Python, or the notebook's kernel.
+    """
+    if isinstance(env_late, Unknown) or checkpoint.source is None or checkpoint.source.hub != "huggingface":
+        return
+    given = checkpoint.asked
+    names = [
+        name
+        for name in env_late
+        if not (name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") and given.local_files_only)
+        and not (name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME") and given.cache_dir)
+    ]
+    for name in names[:1]:
+        now = f"{name}={env_late[name]}" if env_late[name] else f"{name} (now unset)"
+        others = f", and {', '.join(names[1:])}" if names[1:] else ""
+        fix = Fix.display(
+            "Set it in the shell, or above the first import of transformers, datasets or huggingface_hub, and start Python anew"
+        )
+        yield Finding(f"{now}{others}: huggingface_hub had been imported before that, and goes on with what it read then", fix=fix)
