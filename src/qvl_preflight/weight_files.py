@@ -18,6 +18,7 @@ from qvl_preflight.torch_files import read_torch_file
 
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 OTHER_FRAMEWORKS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax"}
+POINTER, PAGE, EMPTY = "a git-lfs pointer", "a web page or a server's answer", "nothing: it is empty"
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b'{"error"', b'{"code"', b"<head")
 
@@ -41,6 +42,16 @@ class StandIn:
 
     what: str
     true_bytes: int = 0  # of the file that it stands for, where it says
+
+    @property
+    def is_pointer(self) -> bool:
+        """Does git-lfs know the file?"""
+        return self.what == POINTER
+
+    @property
+    def is_empty(self) -> bool:
+        """Is there nothing at all?"""
+        return self.what == EMPTY
 
 
 @dataclass(frozen=True)
@@ -175,12 +186,12 @@ def stand_in(path: str) -> StandIn | None:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not head:
-        return StandIn("nothing: it is empty")
+        return StandIn(EMPTY)
     if head.startswith(_POINTER):
         size = re.search(rb"^size (\d{1,15})\s*$", head, re.MULTILINE)
-        return StandIn("a git-lfs pointer", int(size[1]) if size else 0)
+        return StandIn(POINTER, int(size[1]) if size else 0)
     if head.lstrip().lower().startswith(_PAGES):
-        return StandIn("a web page or a server's answer")
+        return StandIn(PAGE)
     return None
 
 

@@ -102,7 +102,7 @@ def damaged(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 
 def _what(found: StandIn) -> str:
-    return "pointer" if "git-lfs" in found.what else "empty" if "empty" in found.what else "page"
+    return "pointer" if found.is_pointer else "empty" if found.is_empty else "page"
 
 
 def _told(situation: Situation, files: WeightFiles, what: str, name: str) -> tuple[str, str, Evidence]:

@@ -17,7 +17,9 @@ from qvl_preflight.versions import ByRelease, Evidence, Row
 from qvl_preflight.weight_files import BIN, OTHER_FRAMEWORKS, SAFETENSORS, choose, weights_of_another_call, with_variant
 
 if TYPE_CHECKING:
+    from qvl_preflight.checkpoint import Checkpoint
     from qvl_preflight.plan import Draft, Situation
+    from qvl_preflight.weight_files import Kind
 
 _OTHERS = "tf_model.h5, model.ckpt.index or flax_model.msgpack found in directory {folder}."
 _NOT_IN_FOLDER: ByRelease[str] = ByRelease(
@@ -128,6 +130,12 @@ def _shards_not_cached(situation: Situation, missing: tuple[str, ...]) -> Iterat
     broken_off = ", of a download that was broken off" if (repository := source.repository) and repository.is_unfinished() else ""
     why = f"{reason}, and the cache {source.cache} lacks {len(missing)} of the shards that the index names, {missing[0]} first{broken_off}"
     yield WillRaise("QVL952", Stage.CONFIG, "OSError", text, "files", why, on_other_machine(source), row.evidence)
+
+
+def other_kind(checkpoint: Checkpoint) -> Kind | None:
+    """The kind of weights that are there, where a call asks for another one."""
+    folder = os.path.join(checkpoint.path, checkpoint.asked.subfolder)
+    return weights_of_another_call(_listing(folder), checkpoint.asked.variant)
 
 
 def _mismatch(situation: Situation, names: list[str]) -> tuple[str, str]:

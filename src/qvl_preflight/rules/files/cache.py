@@ -9,8 +9,10 @@ from qvl_preflight.facts import Packages
 from qvl_preflight.plan import LoadPlan, WillRaise
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
+from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.rules.files.fetching import download
+from qvl_preflight.stack.code_files import asked_for
 
 
 @rule(
@@ -56,7 +58,7 @@ def model_not_in_cache(plan: LoadPlan, checkpoint: Checkpoint, packages: Package
 
 
 @rule("QVL951", Severity.ERROR, topic="offline-missing-file", symptoms=(r"Could not locate the \w+\.py inside",))
-def code_not_in_cache(plan: LoadPlan, checkpoint: Checkpoint, packages: Packages) -> Iterator[Finding]:
+def code_not_in_cache(plan: LoadPlan, checkpoint: Checkpoint, request: Request, packages: Packages) -> Iterator[Finding]:
     """
     The call fetches nothing, and the cache lacks a file of the model's own code.
 
@@ -78,11 +80,10 @@ def code_not_in_cache(plan: LoadPlan, checkpoint: Checkpoint, packages: Packages
     Shown, not applied: fetch the repository that holds the code.
     """
 
-    def remedy(raised: WillRaise) -> Fix:
-        other = raised.why.rpartition(" of ")[2].split(" and ")[0].split(",")[0] if ".py of " in raised.why else None
-        return Fix.display("Fetch the code where there is network, into this cache", download(packages, checkpoint, other))
-
-    yield from as_planned(plan, "QVL951", remedy)
+    missing = (file.source.model for file in asked_for(checkpoint, request.loader) if file.path is None)
+    fetch = (download(packages, checkpoint, model) for model in missing)
+    fix = Fix.display("Fetch the code where there is network, into this cache", *dict.fromkeys(fetch))
+    yield from as_planned(plan, "QVL951", fix)
 
 
 @rule(

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from qvl_preflight.checkpoint import Checkpoint
 from qvl_preflight.facts import Packages
 from qvl_preflight.missing import MISSING
-from qvl_preflight.plan import LoadPlan, WillRaise
+from qvl_preflight.plan import LoadPlan
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.rules.files.fetching import fetch_again
+from qvl_preflight.stack.weight_choice import other_kind
+from qvl_preflight.unknown import Unknown
 
 
 @rule(
@@ -119,12 +121,11 @@ def no_such_variant(plan: LoadPlan, checkpoint: Checkpoint, request: Request) ->
     Unsafe: other files can hold other numbers. What they are loaded as is for dtype to say.
     """
 
-    def remedy(raised: WillRaise) -> Fix:
-        found = raised.why.rpartition("there is only the variant ")[2] if "only the variant" in raised.why else ""
-        title = f"Load the variant {found}" if found else "Load the weights that have no variant in their names"
-        return Fix(title, Applicability.UNSAFE, (Edit("variant", request.get("variant"), found or MISSING),))
-
-    yield from as_planned(plan, "QVL956", remedy)
+    kind = other_kind(checkpoint)
+    variant = kind.variant if kind else None
+    title = f"Load the variant {variant}" if variant else "Load the weights that have no variant in their names"
+    edit = Edit("variant", request.get("variant"), variant or MISSING)
+    yield from as_planned(plan, "QVL956", Fix(title, Applicability.UNSAFE, (edit,)))
 
 
 @rule(
@@ -154,14 +155,11 @@ def no_weights_in_the_file(plan: LoadPlan, checkpoint: Checkpoint, packages: Pac
     Shown, not applied: fetch the files.
     """
 
-    def remedy(raised: WillRaise) -> Fix:
-        if "git-lfs" in raised.why:
-            return Fix.display(
-                "Fetch the files that the pointers stand for", f"cd {checkpoint.path} && git lfs install && git lfs pull"
-            )
-        return fetch_again(packages, checkpoint)
-
-    yield from as_planned(plan, "QVL957", remedy)
+    files = checkpoint.files
+    pointers = not isinstance(files, Unknown) and any(found.is_pointer for found in files.stand_ins.values())
+    pull = f"cd {checkpoint.path} && git lfs install && git lfs pull"
+    fix = Fix.display("Fetch the files that the pointers stand for", pull) if pointers else fetch_again(packages, checkpoint)
+    yield from as_planned(plan, "QVL957", fix)
 
 
 @rule("QVL958", Severity.ERROR, topic="offline-missing-file", symptoms=(r"there is a file for (TensorFlow|Flax) weights",))
