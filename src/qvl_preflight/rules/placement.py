@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from qvl_preflight.devices import Devices
 from qvl_preflight.plan import LoadPlan
@@ -53,6 +53,8 @@ _GPU_WORDS = ("gpu", "gpu:0", "cuda", "cuda:0", "nvidia", "device")
 
 def _meant(request: Request, remedies: Remedies) -> Fix | None:
     given = request.device_map
+    if isinstance(given, (bool, float, list, Mapping)):
+        return None
     if isinstance(given, int):
         return remedies.edit("Place the model on the CPU, as -1 is meant", Applicability.SAFE, device_map="cpu")
     word = str(given).strip().lower()
@@ -144,6 +146,8 @@ def invalid_max_memory(plan: LoadPlan, request: Request, remedies: Remedies) -> 
     limits = request.kwargs.get("max_memory")
 
     respelt = {_key(key): _size(value) for key, value in limits.items()} if isinstance(limits, dict) else limits
+    if isinstance(respelt, dict) and remedies.release < (5,):
+        respelt = {key: size for key, size in respelt.items() if key != "disk"}  # the disk has no bound of its own
     fix = remedies.edit("Spell max_memory as accelerate reads it", Applicability.SAFE, max_memory=respelt)
     yield from as_planned(plan, "QVL403", fix if respelt != limits else None)
 

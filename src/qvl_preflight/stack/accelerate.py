@@ -16,18 +16,7 @@ if TYPE_CHECKING:
     from qvl_preflight.safetensors import Tensor
 
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")
-_UNITS = {
-    "": 1,
-    "B": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "KIB": 2**10,
-    "MIB": 2**20,
-    "GIB": 2**30,
-    "TIB": 2**40,
-}
+_UNITS = {"GIB": 2**30, "MIB": 2**20, "KIB": 2**10, "GB": 10**9, "MB": 10**6, "KB": 10**3}
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _BLOCK = re.compile(r"^(.*?\.\d+)\.")
@@ -68,16 +57,27 @@ def _rank(name: str) -> tuple[int, str, int]:
     return (0 if re.search(r"emb|wte|wpe", name) else 2), name, 0
 
 
-def size_of(value: Any) -> int:
-    """``"20GiB"`` in bytes, as accelerate's convert_file_size_to_int reads it. Raises ValueError."""
-    if isinstance(value, int):
+def size_of(value: Any) -> float:
+    """``"20GiB"`` in bytes, as accelerate's convert_file_size_to_int reads it: a small b at the end of a decimal unit counts bits, and
+    there are no terabytes. Numbers are taken as they are. Raises ValueError."""
+    if isinstance(value, (int, float)):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?B)\s*", str(value).upper())
-    if match is None:
+    text = str(value)
+    unit = next((unit for unit in _UNITS if text.upper().endswith(unit)), None)
+    try:
+        size = int(float(text[: -len(unit)]) * _UNITS[unit]) if unit else -1
+    except ValueError:
+        size = -1
+    if size < 0:
         raise ValueError(
             f"`size` {value} is not in a valid format. Use an integer for bytes, or a string with an unit (like '5.0GB')."
         )
-    return int(float(match.group(1)) * _UNITS[match.group(2)])
+    return size // 8 if in_bits(value) else size
+
+
+def in_bits(value: object) -> bool:
+    """Is a size taken for bits, not bytes?"""
+    return isinstance(value, str) and value.endswith("b") and value.upper().endswith(("GB", "MB", "KB"))
 
 
 def shown(device_map: Mapping[str, str]) -> tuple[str, ...]:

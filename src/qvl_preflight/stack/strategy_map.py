@@ -101,7 +101,7 @@ def _counting(situation: Situation, dtype: str | Unknown, quantization: Quantiza
 def _limits(situation: Situation) -> tuple[Budgets, bool]:
     """max_memory as given, or what is free; and whether it was not given."""
     given = situation.request.kwargs.get("max_memory")
-    if isinstance(given, Mapping) and given:
+    if isinstance(given, Mapping):
         return _given(given, available(situation)), False
     gpus: Budgets = {}
     if available(situation):

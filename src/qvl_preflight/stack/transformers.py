@@ -31,7 +31,7 @@ _BAD_STRING = (
 _LOW_CPU: ByRelease[str | None] = ByRelease(
     "transformers",
     Row("4.32", "4.49", "Passing along a `device_map` requires `low_cpu_mem_usage=True`", Evidence.RUN, "transformers 4.37.2 modeling_utils.py:2988"),
-    Row("4.49", "4.51", "Passing along a `device_map` or a `tp_plan` requires `low_cpu_mem_usage=True`", Evidence.SOURCE, "transformers 4.50.3 modeling_utils.py"),
+    Row("4.49", "4.51", "Passing along a `device_map` or a `tp_plan` requires `low_cpu_mem_usage=True`", Evidence.RUN, "transformers 4.50.3 modeling_utils.py"),
     Row("4.51", None, None, Evidence.RUN, "transformers 4.51.3, 5.23.0: ignored"),
 )  # fmt: skip
 _ZERO3 = ByRelease(
