@@ -132,7 +132,7 @@ def _parsed(path: Path) -> ast.Module:
 
 @lru_cache(maxsize=1)
 def _own_names() -> frozenset[str]:
-    """Classes, functions and constants that some module of some release defines itself."""
+    """Classes, functions, constants and aliases that some module of some release defines itself."""
     names: set[str] = set()
     for folder in sys.argv[1:]:
         for module in MODULES[1:]:
@@ -140,7 +140,7 @@ def _own_names() -> frozenset[str]:
             if path.is_file():
                 body = list(_flat(_parsed(path).body))
                 names |= {node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
-                names |= {name for node in body if isinstance(node, ast.Assign) for name in _bound([node]) if name.isupper()}
+                names |= {name for node in body if isinstance(node, ast.Assign) for name in _bound([node]) if name[0].isupper()}
     return frozenset(names)
 
 

@@ -24,6 +24,17 @@ from .configuration_tiny import TinyConfig
 class TinyForCausalLM(PreTrainedModel):
     config_class = TinyConfig
     _no_split_modules = []
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.lin = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.post_init()
+
+    def _init_weights(self, module):
+        pass
+
+    def forward(self, hidden):
+        return self.lin(hidden)
 """
 CONFIG: dict[str, Any] = {
     "architectures": ["TinyForCausalLM"], "model_type": "tiny", "hidden_size": 8, "num_hidden_layers": 1, "torch_dtype": "float16",
@@ -31,9 +42,9 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
-def write_own_code(folder: str, imports: str = "", **files: str) -> None:
+def write_own_code(folder: str, imports: str = "", config: Mapping[str, Any] = CONFIG, **files: str) -> None:
     """A tiny checkpoint whose modeling file holds ``imports``; ``files``: more modules beside it."""
-    write_checkpoint(folder, CONFIG, [{"lin.weight": ("F16", (8, 8))}])
+    write_checkpoint(folder, config, [{"lin.weight": ("F16", (8, 8))}])
     modules = {"configuration_tiny": _CONFIGURATION, "modeling_tiny": _MODELING.replace("{imports}", imports), **files}
     for name, text in modules.items():
         with open(os.path.join(folder, f"{name}.py"), "w", encoding="utf-8") as file:
