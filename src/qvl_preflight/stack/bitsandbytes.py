@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Kernel, Stage, WillRaise
-from qvl_preflight.request import LiveObject, show
+from qvl_preflight.request import ConfigObject, LiveObject, show
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.stack.bnb_environment import bnb_of
 from qvl_preflight.unknown import need
@@ -28,15 +28,31 @@ _ALL_CPU_PASSES = ByRelease(
 )
 
 
+def both_widths(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: 4 and 8 bits at once. The configuration is made of the flags before anything else is looked at (4.57.1 modeling_utils.py:4820)."""
+    passed, kwargs = situation.request.kwargs.get("quantization_config"), situation.request.kwargs
+    asked = (
+        kwargs
+        if passed is None
+        else passed.fields
+        if isinstance(passed, ConfigObject)
+        else passed
+        if isinstance(passed, Mapping)
+        else {}
+    )
+    if not asked.get("load_in_4bit") or not asked.get("load_in_8bit") or not situation.packages.at_least("transformers", 4, 38):
+        return
+    if passed is not None or not situation.packages.at_least("transformers", 5):
+        text = "load_in_4bit and load_in_8bit are both True, but only one can be used at the same time"
+        yield _refused("ValueError", text, "bits", "4 and 8 bits are asked for at once")
+
+
 def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: what BitsAndBytesConfig itself refuses."""
     quantization = bnb_of(draft)
     if quantization is None or quantization.pre_quantized:
         return
     config = quantization.config
-    if config.get("load_in_4bit") and config.get("load_in_8bit") and situation.packages.at_least("transformers", 4, 38):
-        text = "load_in_4bit and load_in_8bit are both True, but only one can be used at the same time"
-        yield _refused("ValueError", text, "bits", "4 and 8 bits are asked for at once")
     yield from _types(situation, config)
     for name in ("bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"):
         value = config.get(name)

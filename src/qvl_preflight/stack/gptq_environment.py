@@ -269,10 +269,38 @@ def quantizing(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             "a GPTQConfig on a plain checkpoint quantises it now, which needs CUDA here",
         )
         yield WillRaise("QVL104", Stage.MATERIALISE, "RuntimeError", text, "no-cuda", why, evidence=Evidence.RUN)
+    elif _without_tokenizer(situation):
+        text = "We were not able to get the tokenizer using `AutoTokenizer.from_pretrained`"
+        why = "a GPTQConfig on a plain checkpoint quantises it now, with the tokenizer of its folder, which holds none"
+        yield WillRaise("QVL325", Stage.MATERIALISE, "ValueError", text, "gptq-dataset", why, evidence=Evidence.RUN)
     elif situation.request.get("quantization_config.dataset") in (MISSING, None):
         text = "You need to pass `dataset` in order to quantize your model"
         why = "a GPTQConfig on a plain checkpoint quantises it now, and no dataset is given to calibrate with"
         yield WillRaise("QVL325", Stage.MATERIALISE, "ValueError", text, "gptq-dataset", why, evidence=Evidence.RUN)
+
+
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+
+def _without_tokenizer(situation: Situation) -> bool:
+    """A folder that holds weights and no file of a tokenizer, where none is passed (optimum 1.13.2 to 2.3.0 gptq/quantizer.py)."""
+    checkpoint, source = situation.checkpoint, situation.checkpoint.source
+    if (
+        situation.request.get("quantization_config.tokenizer") not in (MISSING, None)
+        or source is None
+        or source.hub
+        or checkpoint.remote_code
+    ):
+        return False
+    return not isinstance(checkpoint.weights, Unknown) and all(source.path(name) is None for name in _TOKENIZERS)
 
 
 def _reads_both_flags(situation: Situation) -> bool:

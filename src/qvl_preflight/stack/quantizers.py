@@ -54,7 +54,7 @@ class _Words:
 _OTHER_CLASS: ByRelease[_Words] = ByRelease(
     "transformers",
     Row("4.32", "4.36", _Words("AttributeError", "'{passed}' object has no attribute 'get_loading_attributes'"), Evidence.RUN, "transformers 4.32.0 modeling_utils.py:2475"),
-    Row("4.36", "4.38", _Words("ValueError", "The model is already quantized with {method}. You can't quantize it again with "), Evidence.SOURCE, "transformers 4.37.2 modeling_utils.py:3124"),
+    Row("4.36", "4.38", _Words("ValueError", "The model is already quantized with {method}. You can't quantize it again with "), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3124"),
     Row("4.38", "4.56", _Words("AttributeError", "'{passed}' object has no attribute 'get_loading_attributes'"), Evidence.RUN, "transformers 4.51.3 quantizers/auto.py"),
     Row("4.56", None, _Words("ValueError", "The model is quantized with {ours} but you are passing a {passed} config. Please make sure to pass the same quantization config class to `from_pretrained`"), Evidence.RECORDED, "transformers 5.23.0 quantizers/auto.py"),
 )  # fmt: skip
@@ -90,13 +90,10 @@ def _bit_flags(situation: Situation) -> list[str]:
 
 
 def twice(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """CONFIG: load_in_4bit or load_in_8bit beside a quantization_config; in transformers 5, where they are no arguments, found at the model."""
+    """CONFIG: load_in_4bit or load_in_8bit beside a quantization_config, up to 4.57."""
     kwargs, flags = situation.request.kwargs, _bit_flags(situation)
     passed = kwargs.get("quantization_config")
-    if passed is None:
-        return
-    if situation.packages.at_least("transformers", 5):
-        yield from _twice_in_5(situation)
+    if passed is None or situation.packages.at_least("transformers", 5):
         return
     row = _TWICE.row(situation.packages)
     if flags and row.value is not None:
@@ -108,7 +105,10 @@ def twice(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         yield WillRaise("QVL331", Stage.CONFIG, "ValueError", _FIELD_TWICE, "twice", why, evidence=row.evidence)
 
 
-def _twice_in_5(situation: Situation) -> Iterator[WillRaise]:
+def twice_in_5(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MODEL: the same in transformers 5, where the flags are no arguments and reach the model."""
+    if situation.request.kwargs.get("quantization_config") is None or not situation.packages.at_least("transformers", 5):
+        return
     for name in ("load_in_4bit", "load_in_8bit"):
         if name in situation.request.kwargs:
             model = (situation.checkpoint.config.get("architectures") or ["The model"])[0]
@@ -243,9 +243,8 @@ def _with_loading_attributes(
 
 
 def _clash(situation: Situation, method: str, passed: Any, flags: list[str]) -> Iterator[WillRaise]:
-    four_bit = "load_in_4bit" in flags or (
-        isinstance(passed, ConfigObject) and passed.class_name == "BitsAndBytesConfig" and passed.fields.get("load_in_4bit")
-    )
+    bnb = isinstance(passed, ConfigObject) and passed.class_name == "BitsAndBytesConfig"
+    four_bit = passed.fields.get("load_in_4bit") if bnb else "load_in_4bit" in flags  # an object overrides the flags
     said = show(passed) if passed is not None else f"{flags[0]}=True"
     why = f"the checkpoint is quantised with {method} already, and the call passes {said}"
     if four_bit and _takes_flags(situation) and not situation.packages.has("bitsandbytes"):
