@@ -122,6 +122,7 @@ WITHIN_STACK = (
     "lora_step",
     "trainer",
     "deepspeed",
+    "deepspeed_ops",
     "fsdp",
     "precision",
     "eras",

@@ -10,6 +10,7 @@ import pytest
 import qvl_preflight
 from qvl_preflight.facts import Facts
 from qvl_preflight.report import Finding, Report, Severity
+from qvl_preflight.stack.deepspeed_ops import compiled
 from qvl_preflight.testing import HARDWARE, STACKS, machine
 
 PLAIN, GPTQ = "Qwen/Qwen2-7B-Instruct", "Qwen/Qwen2-7B-Instruct-GPTQ-Int4"
@@ -248,3 +249,55 @@ def test_eight_bits_were_always_exempt(checkpoints: Path) -> None:
     config = {"__class__": "BitsAndBytesConfig", "load_in_8bit": True}
     report = check(checkpoints, facts=on("middle-bnb", "two-gpus"), trainer={}, device_map={"": 0}, quantization_config=config)
     assert not found(report, "QVL703")
+
+
+OFFLOAD = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+
+
+@pytest.mark.parametrize(
+    ("deepspeed", "name"),
+    [
+        (OFFLOAD, "cpu_adam"),
+        ({**OFFLOAD, "optimizer": {"type": "AdamW"}}, "cpu_adam"),
+        ({**OFFLOAD, "zero_force_ds_cpu_optimizer": False}, None),
+        ({"optimizer": {"type": "AdamW", "params": {"lr": 1e-4}}}, "fused_adam"),
+        ({"optimizer": {"type": "AdamW", "params": {"torch_adam": True}}}, None),
+        ({"optimizer": {"type": "Lion"}}, None),
+        ({"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}}, None),
+        ({}, None),
+    ],
+)
+def test_which_optimizer_is_compiled(deepspeed: dict[str, Any], name: str | None) -> None:
+    assert compiled(deepspeed) == name
+
+
+@pytest.mark.parametrize(
+    ("tools", "said"),
+    [
+        ({"nvcc": False, "ninja": True}, "MissingCUDAException"),
+        ({"nvcc": "12.2", "ninja": True}, "CUDAMismatchException"),
+        ({"nvcc": "13.1", "ninja": True}, None),
+        ({"nvcc": "13.0", "ninja": False}, "RuntimeError"),
+        ({"nvcc": None, "ninja": None}, None),
+    ],
+)
+def test_what_compiling_takes(checkpoints: Path, tools: dict[str, Any], said: str | None) -> None:
+    """torch is built for CUDA 13.0. Unknown counts as there."""
+    finding = found(
+        check(
+            checkpoints, purpose="full", facts=machine("rank-1-of-2", build={"cxx": True, **tools}), trainer={"deepspeed": OFFLOAD}
+        ),
+        "QVL714",
+    )
+    assert (finding.raises.type if finding and finding.raises else None) == said
+
+
+def test_a_rank_that_is_not_known_gets_its_gpu_by_name(checkpoints: Path) -> None:
+    """No number that would put every rank on one GPU."""
+    finding = found(
+        check(checkpoints, purpose="lora", facts=machine("four-processes-two-gpus"), trainer={}, device_map="auto"), "QVL701"
+    )
+    assert finding is not None
+    assert finding.fix is not None
+    assert "LOCAL_RANK" in finding.fix.title
+    assert not finding.fix.edits

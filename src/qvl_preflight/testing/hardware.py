@@ -18,6 +18,7 @@ _H100 = {
     "mig": False,
 }
 _RANK_1 = {**ALONE, "launcher": "torchrun", "world_size": 2, "rank": 1, "local_rank": 1, "local_world_size": 2}
+_RANK_1_ENV = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 _TOOLS = {"nvcc": "13.0", "cxx": True, "ninja": True, "network": True, "cutlass": False}
 BASE: dict[str, Any] = {
     "schema": SCHEMA, "packages_complete": True, "gpus": [A100], "env": {}, "launch": ALONE, "build": _TOOLS,
@@ -37,8 +38,9 @@ HARDWARE: Mapping[str, dict[str, Any]] = {
     "rank-1-of-2": {
         "gpus": TWO,
         "launch": _RANK_1,
-        "env": {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
+        "env": _RANK_1_ENV,
     },
+    "rank-without-nvcc": {"gpus": TWO, "launch": _RANK_1, "env": _RANK_1_ENV, "build": {**_TOOLS, "nvcc": False}},
     "four-processes-two-gpus": {
         "gpus": TWO,
         "launch": {**ALONE, "launcher": "accelerate", "world_size": 4, "rank": None, "local_rank": None, "local_world_size": 4},

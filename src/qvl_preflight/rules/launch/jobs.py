@@ -174,3 +174,40 @@ def settings_beside_a_deepspeed_file(plan: LoadPlan) -> Iterator[Finding]:
     yield from as_planned(
         plan, "QVL713", Fix.display("Take these lines out of accelerate's configuration, and write them into the DeepSpeed file")
     )
+
+
+@rule(
+    "QVL714",
+    Severity.WARNING,
+    topic="deepspeed-cuda-mismatch",
+    symptoms=(
+        r"unable to compile CUDA op",
+        r"Installed CUDA version \S+ does not match the version torch was compiled with",
+        r"Unable to JIT load the \w+ op",
+    ),
+)
+def deepspeed_without_its_tools(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    DeepSpeed would compile its optimizer, and the tools for that are not here.
+
+    ## What happens
+    An optimizer that is offloaded becomes DeepSpeedCPUAdam, and `"type": "AdamW"` in the configuration becomes FusedAdam. Both are compiled at their
+    first use unless DeepSpeed was installed with its operators built. On a machine with a GPU that takes ninja and a CUDA toolkit of torch's
+    major release: `MissingCUDAException: CUDA_HOME does not exist`, or `CUDAMismatchException`.
+
+    ## Example
+    ```python hardware=rank-without-nvcc purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2,"offload_optimizer":{"device":"cpu"}}}}
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+    Use instead, or with a CUDA toolkit:
+    ```python hardware=rank-without-nvcc purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+
+    ## Fix safety
+    Shown, not applied: it is a matter of the machine, or of the DeepSpeed configuration.
+    """
+    remedy = Fix.display(
+        'Install the CUDA toolkit that torch is built for; or do without: "torch_adam": true, or no offload_optimizer'
+    )
+    yield from as_planned(plan, "QVL714", remedy)

@@ -42,7 +42,9 @@ def spread_map_under_a_launcher(plan: LoadPlan, remedies: Remedies) -> Iterator[
     ## Fix safety
     Safe: each rank holds its own copy on its own GPU, as data parallel training needs it.
     """
-    yield from as_planned(plan, "QVL701", remedies.on_gpu())
+    each = Fix.display('Give each rank its own GPU: device_map={"": int(os.environ["LOCAL_RANK"])}')
+    alone = Fix.display("Leave device_map out: FSDP or ZeRO-3 places the shards")
+    yield from as_planned(plan, "QVL701", remedies.on_gpu() or (alone if remedies.sharded else each))
 
 
 @rule("QVL702", Severity.WARNING, topic="bnb-wrong-device", symptoms=(r"on a different device than the one you're training on",))
