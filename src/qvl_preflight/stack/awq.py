@@ -6,7 +6,7 @@ and 5.17.0; run without a GPU on 4.37.2, 4.41.2, 4.45.2, 4.46.3, 4.48.3, 4.51.3,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -90,10 +90,21 @@ def environment(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if quantization.config.get("backend") == "llm-awq" and not situation.packages.at_least("transformers", 5):
         yield from first_refusal((_LLM_AWQ,), situation, quantization)
     checks = _CHECKS.value(situation.packages)
-    passed = situation.request.kwargs.get("quantization_config")
-    if isinstance(passed, ConfigObject) and passed.class_name == "AwqConfig" and _GPU in checks:
-        checks = (_ONLY_GPU, *checks[1:])  # the object itself cannot be made
     yield from first_refusal(checks, situation, quantization)
+
+
+def made(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: 4.35 to 4.45 cannot even make an AwqConfig without CUDA; from 4.38 on the stored settings become one, too."""
+    release = situation.packages.release("transformers") or (0,)
+    passed = situation.request.kwargs.get("quantization_config")
+    from_dict = isinstance(passed, Mapping) and passed.get("quant_method") == "awq"
+    stored = (from_dict or situation.checkpoint.quant_method == "awq") and release >= (4, 38)
+    object_passed = isinstance(passed, ConfigObject) and passed.class_name == "AwqConfig"
+    if not (4, 35) <= release < (4, 46) or not (stored or object_passed):
+        return
+    why = _ONLY_GPU.ask(situation, Quantization("awq", {}, pre_quantized=True))
+    if why is not None:
+        yield WillRaise("QVL313", Stage.CONFIG, _ONLY_GPU.type, _ONLY_GPU.text, "no-cuda", why, evidence=_ONLY_GPU.evidence)
 
 
 def plain(situation: Situation, draft: Draft) -> Iterator[WillRaise]:

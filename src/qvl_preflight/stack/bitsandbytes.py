@@ -6,7 +6,6 @@ Sources: transformers 4.32 to 4.37 modeling_utils.py; later quantizers/quantizer
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Kernel, Stage, WillRaise
@@ -58,11 +57,17 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         value = config.get(name)
         if isinstance(value, str):
             yield from _dtype_name(situation, name, value)
-    kind = config.get("bnb_4bit_quant_type")
-    if config.get("load_in_4bit") and isinstance(kind, str) and kind not in ("fp4", "nf4"):
-        row = _QUANT_TYPE.row(situation.packages)
-        why = f'bnb_4bit_quant_type="{kind}" is neither "nf4" nor "fp4"'
-        yield replace(_refused(*row.value, "bnb_4bit_quant_type", why), stage=Stage.MATERIALISE, evidence=row.evidence)
+
+
+def quant_type(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MATERIALISE: the first weight that is quantised to a type that there is not."""
+    quantization = bnb_of(draft)
+    kind = None if quantization is None or quantization.pre_quantized else quantization.config.get("bnb_4bit_quant_type")
+    if quantization is None or not quantization.config.get("load_in_4bit") or not isinstance(kind, str) or kind in ("fp4", "nf4"):
+        return
+    row = _QUANT_TYPE.row(situation.packages)
+    why = f'bnb_4bit_quant_type="{kind}" is neither "nf4" nor "fp4"'
+    yield WillRaise("QVL333", Stage.MATERIALISE, *row.value, "bnb_4bit_quant_type", why, evidence=row.evidence)
 
 
 def _refused(type_: str, text: str, cause: str, why: str) -> WillRaise:
@@ -108,7 +113,7 @@ def _dtype_name(situation: Situation, name: str, value: str) -> Iterator[WillRai
 
 
 _STORAGE = ("float16", "float32", "int8", "uint8", "float64", "bfloat16")
-_DTYPE_NAMES = ("float16", "half", "bfloat16", "float32", "float", "float64", "double", "uint8", "int8")
+_DTYPE_NAMES = ("float16", "half", "bfloat16", "float32", "float", "float64", "double", "uint8", "int8", "int16", "int32", "int64")
 
 
 def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:

@@ -42,7 +42,9 @@ def _absent(situation: Situation, quantization: Quantization) -> str | None:
 
 
 def _absent_in_4_bit(situation: Situation, quantization: Quantization) -> str | None:
-    return _absent(situation, quantization) if quantization.config.get("load_in_4bit") else None
+    """The object that is passed asks as well, even where the checkpoint's settings then decide."""
+    asks = situation.request.kwargs.get("load_in_4bit") or situation.request.get("quantization_config.load_in_4bit") is True
+    return _absent(situation, quantization) if asks or quantization.config.get("load_in_4bit") else None
 
 
 def _too_old_for_4_bit(situation: Situation, quantization: Quantization) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.stack.quant_checks import Check, a_gpu, a_map, accelerate, capability, first_refusal, no_offload, package
 from qvl_preflight.unknown import need
 from qvl_preflight.versions import ByRelease, Evidence, Row
@@ -71,6 +71,17 @@ _TORCHAO = "Loading an torchao quantized model requires torchao library (`pip in
 _CT = "{} is required for compressed-tensors quantization."
 _BITNET = accelerate("Loading a BitNet quantized model requires accelerate (`pip install accelerate`)")
 
+
+def _comes_quantized(situation: Situation, quantization: Quantization) -> str | None:
+    return (
+        "transformers quantises to NVFP4 while it loads, and reads no checkpoint of it yet" if quantization.pre_quantized else None
+    )
+
+
+_NVFP4 = Check(
+    _comes_quantized, "ValueError", "Loading pre-quantized NVFP4 checkpoints is not supported yet.", "QVL322", "not-ported"
+).seen()
+
 CHECKS: Mapping[str, _Checks] = {
     "aqlm": _rows(("4.38", None, _AQLM), file="aqlm"),
     "auto-round": _rows(("4.52", None, (package("Loading an AutoRound quantized model requires auto-round library (`pip install 'auto-round>=0.5'`)", "auto-round", minimum="0.5").seen(),)), file="auto_round"),
@@ -128,6 +139,7 @@ CHECKS: Mapping[str, _Checks] = {
         ("5.5", None, ()),
         file="mxfp4",
     ),
+    "nvfp4": _rows(("5.17", None, (_NVFP4,)), file="nvfp4"),
     "quanto": _rows(
         ("4.39", "4.46", (_QUANTO, accelerate("Loading a quanto quantized model requires accelerate library"))),
         ("4.46", "4.47", (package(_OPTIMUM_QUANTO, "optimum-quanto", "quanto"),)),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.request import ConfigObject, LiveObject, show
 from qvl_preflight.stack import quant_methods
+from qvl_preflight.stack.cuda import available
 from qvl_preflight.unknown import Undecided
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -213,7 +214,9 @@ def _on_the_fly(situation: Situation, passed: Any, flags: list[str]) -> Quantiza
     if isinstance(passed, ConfigObject):
         if asks_for_nothing(situation) and not situation.packages.at_least("transformers", 4, 38):
             return None  # run: 4.36.2, 4.37.2; later releases quantise to 4 bits
-        return Quantization(METHOD_OF.get(passed.class_name, passed.class_name), passed.fields, pre_quantized=False)
+        # AutoRoundConfig stands in no table of classes that are compared: transformers takes it on a GPTQ checkpoint, too.
+        method = "auto-round" if passed.class_name == "AutoRoundConfig" else METHOD_OF.get(passed.class_name, passed.class_name)
+        return Quantization(method, passed.fields, pre_quantized=False)
     if isinstance(passed, Mapping):
         method = (
             "bitsandbytes"
@@ -259,6 +262,11 @@ def _clash(situation: Situation, method: str, passed: Any, flags: list[str]) -> 
             evidence=Evidence.RECORDED,
         )
         return
+    if not situation.packages.at_least("transformers", 4, 38) and _asks_bnb(passed):
+        found = _before_438(situation)
+        if found is not None:
+            yield WillRaise("QVL303", Stage.ENVIRONMENT, *found[:2], "quant-clash", why, evidence=found[2])
+            return
     plain = isinstance(passed, (Mapping, str))
     table = _DICT if plain else _OTHER_CLASS
     row, name = table.row(situation.packages), passed.class_name if isinstance(passed, ConfigObject) else "BitsAndBytesConfig"
@@ -266,3 +274,35 @@ def _clash(situation: Situation, method: str, passed: Any, flags: list[str]) -> 
         passed=name, ours=CLASS_OF.get(method, method), method=method
     )
     yield WillRaise("QVL303", Stage.CONFIG, row.value.type, text, "quant-clash", why, evidence=row.evidence)
+
+
+def _asks_bnb(passed: Any) -> bool:
+    return passed is None or (isinstance(passed, ConfigObject) and passed.class_name == "BitsAndBytesConfig")
+
+
+def _before_438(situation: Situation) -> tuple[str, str, Evidence] | None:
+    """Up to 4.37 what bitsandbytes needs is asked for before the checkpoint's configuration is read (run without a GPU: 4.36.2, 4.37.2)."""
+    if not available(situation):
+        return "RuntimeError", "No GPU found. A GPU is needed for quantization.", Evidence.RUN
+    if not situation.packages.has("bitsandbytes") or not situation.packages.has("accelerate"):
+        text = "Using `load_in_8bit=True` requires Accelerate: `pip install accelerate` and the latest version of bitsandbytes"
+        return "ImportError", text, Evidence.SOURCE
+    return None
+
+
+def stray(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MODEL: settings of BitsAndBytesConfig as arguments, which nothing reads (run: 4.36.2 to 5.23.0).
+
+    Up to 4.57 they are read beside load_in_4bit or load_in_8bit; before 4.38 they are refused beside a BitsAndBytesConfig (`twice`).
+    """
+    kwargs = situation.request.kwargs
+    names = [name for name in _FIELDS if name in kwargs]
+    if not names or draft.failed("twice"):
+        return
+    if _takes_flags(situation) and _bit_flags(situation) and kwargs.get("quantization_config") is None:
+        return
+    model = (situation.checkpoint.config.get("architectures") or ["The model"])[0]
+    remote = "the model's own code does not read it" if situation.checkpoint.remote_code else None
+    text = f"{model}.__init__() got an unexpected keyword argument '{names[0]}'"
+    why = f"{names[0]} is a setting of BitsAndBytesConfig and no argument of from_pretrained"
+    yield WillRaise("QVL326", Stage.MODEL, "TypeError", text, f"left-over-{names[0]}", why, remote, Evidence.RUN)

@@ -142,3 +142,43 @@ def gptq_without_a_dataset(plan: LoadPlan, request: Request) -> Iterator[Finding
     edit = Edit("quantization_config", request.get("quantization_config"), MISSING)
     fix = Fix("Drop quantization_config, or give it a dataset, or take a quantised checkpoint", Applicability.UNSAFE, (edit,))
     yield from as_planned(plan, "QVL325", fix)
+
+
+@rule(
+    "QVL326", Severity.ERROR, topic="duplicate-quant-kwargs", symptoms=(r"unexpected keyword argument '(llm_int8|bnb_4bit)_\w+'",)
+)
+def stray_bnb_settings(plan: LoadPlan, request: Request) -> Iterator[Finding]:
+    """
+    A setting of BitsAndBytesConfig is passed as an argument.
+
+    ## What happens
+    `bnb_4bit_quant_type` and its like are fields of BitsAndBytesConfig. Up to 4.57 from_pretrained reads them beside load_in_4bit or load_in_8bit;
+    alone, beside a quantization_config, or in transformers 5 they reach the model, whose constructor raises a TypeError.
+
+    ## Example
+    ```python stack=today-bnb
+    AutoModelForCausalLM.from_pretrained(
+        "Qwen/Qwen2-7B-Instruct", device_map={"": 0}, bnb_4bit_quant_type="nf4", quantization_config=BitsAndBytesConfig(load_in_4bit=True)
+    )
+    ```
+    Use instead:
+    ```python stack=today-bnb
+    AutoModelForCausalLM.from_pretrained(
+        "Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    )
+    ```
+
+    ## Fix safety
+    Required: where a BitsAndBytesConfig is passed, the settings that it does not hold move into it. Alone they are left to you.
+    """
+    passed = request.kwargs.get("quantization_config")
+    names = [name for name in request.kwargs if name.startswith(("llm_int8_", "bnb_4bit_"))]
+
+    def remedy(raised: WillRaise) -> Fix:
+        if not isinstance(passed, ConfigObject) or passed.class_name != "BitsAndBytesConfig":
+            return Fix.display("Put them into a BitsAndBytesConfig, with load_in_4bit=True or load_in_8bit=True")
+        moved = [Edit(f"quantization_config.{name}", MISSING, request.kwargs[name]) for name in names if name not in passed.fields]
+        dropped = [Edit(name, request.kwargs[name], MISSING) for name in names]
+        return Fix("Move them into the BitsAndBytesConfig", Applicability.REQUIRED, (*moved, *dropped))
+
+    yield from as_planned(plan, "QVL326", remedy)

@@ -90,14 +90,20 @@ def _weights_are_plain(situation: Situation) -> bool:
     return all(tensor.dtype in ("BF16", "F16", "F32") and "scale" not in tensor.name for tensor in weights.tensors)
 
 
-@rule("QVL322", Severity.ERROR, topic="version-skew", symptoms=(r"is not available yet and will be supported soon",))
+@rule(
+    "QVL322",
+    Severity.ERROR,
+    topic="version-skew",
+    symptoms=(r"is not available yet and will be supported soon", r"Loading pre-quantized NVFP4 checkpoints is not supported yet"),
+)
 def method_is_not_ported(plan: LoadPlan) -> Iterator[Finding]:
     """
-    transformers 5 cannot quantise with this method while it loads.
+    transformers 5 does not do this with this quantisation method (yet).
 
     ## What happens
     transformers 5 rewrote how weights are quantised during a load. HQQ and HIGGS have not followed: their configuration is taken, the packages are
-    asked for, and the first weight raises `NotImplementedError: QuantizationMethod.HQQ is not available yet and will be supported soon`.
+    asked for, and the first weight raises `NotImplementedError: QuantizationMethod.HQQ is not available yet and will be supported soon`. NVFP4 is the
+    other way round: checkpoints that come quantised are refused.
 
     ## Example
     ```python stack=today-hqq
