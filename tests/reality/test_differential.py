@@ -1,0 +1,66 @@
+"""Calls that nobody wrote: the real stack makes them, and the plan must say what happened.
+
+    python tests/reality/test_differential.py STACK 500      more draws, kept in differences/STACK.json
+
+Run by ``make reality`` with a few draws; differences that are known are listed with their reason in differences/known.json.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stacks
+from draws import draws
+from test_reality import RUNNER, decoded, facts, models, scratch
+
+import qvl_preflight
+from agreement import disagreement
+
+HERE = Path(__file__).parent / "differences"
+LORA = {"r": 4, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+NUMBER, START = 25, 2026  # of each stack
+KNOWN: dict[str, str] = json.loads((HERE / "known.json").read_text(encoding="utf-8"))  # "stack: how it parts" → why
+
+
+def made(stack: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the stack did with each."""
+    python, env = stacks.command(stack, scratch())
+    lines = "".join(json.dumps(case) + "\n" for case in cases)
+    done = subprocess.run([*python, str(RUNNER), str(models())], input=lines, env=env, check=True, capture_output=True, text=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def differences(stack: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cases where plan and outcome part, with how."""
+    found = []
+    for case, real in zip(cases, made(stack, cases), strict=True):
+        peft = {"peft": LORA} if case["action"] == "lora_step" else {}
+        report = qvl_preflight.check(
+            str(models() / case["model"]), purpose=case["purpose"], facts=facts(stack), **peft, **decoded(case["kwargs"])
+        )
+        parted = disagreement(report, real)
+        if parted is not None:
+            found.append({**case, "parted": parted})
+    return found
+
+
+@pytest.mark.parametrize("stack", list(stacks.STEPS))
+def test_drawn_calls_do_what_the_plan_says(stack: str) -> None:
+    """The same draws each time; a new difference is a bug of the plan, or a line in known.json with its reason."""
+    new = [one for one in differences(stack, draws(NUMBER, START)) if f"{stack} {one['id']}" not in KNOWN]
+    assert new == []
+
+
+if __name__ == "__main__":
+    name, number = sys.argv[1], int(sys.argv[2])
+    all_of_them = draws(number, START)
+    parted = differences(name, all_of_them)
+    (HERE / f"{name}.json").write_text(
+        json.dumps({"stack": name, "draws": len(all_of_them), "start": START, "parted": parted}, indent=1) + "\n", encoding="utf-8"
+    )
+    print(f"{name}: {len(parted)} of {len(all_of_them)} part")
