@@ -37,11 +37,11 @@ def folder(path: Path, weights: str = "st", **config: Any) -> Path:
     """A checkpoint of one safetensors file (st), two (sts), one .bin file (bin), two (bins), or none."""
     write_checkpoint(str(path), {**LLAMA, **config}, TWO if weights == "sts" else [ONE] if weights == "st" else [])
     if weights == "bin":
-        write_torch_file(str(path / "pytorch_model.bin"), [2 * 256 * 64])
+        write_torch_file(str(path / "pytorch_model.bin"), ONE)
     if weights == "bins":
         names = [f"pytorch_model-0000{number}-of-00002.bin" for number in (1, 2)]
         for name in names:
-            write_torch_file(str(path / name), [2 * 256 * 64])
+            write_torch_file(str(path / name), ONE)
         index = {"metadata": {"total_size": 65536}, "weight_map": dict(zip(("a", "b"), names, strict=True))}
         (path / "pytorch_model.bin.index.json").write_text(json.dumps(index), encoding="utf-8")
     return path

@@ -30,6 +30,7 @@ LAYERS = (
     "facts",
     "facts_from",
     "safetensors",
+    "torch_pickle",
     "torch_files",
     "weight_files",
     "caches",

@@ -27,7 +27,7 @@ def hub(tmp_path: Path) -> Path:
     write_checkpoint(str(models / "o" / "sharded"), CONFIG, SHARDS)
     write_checkpoint(str(models / "o" / "single"), CONFIG, SHARDS[:1])
     write_checkpoint(str(models / "o" / "bin"), CONFIG, [])
-    write_torch_file(str(models / "o" / "bin" / "pytorch_model.bin"), [4096])
+    write_torch_file(str(models / "o" / "bin" / "pytorch_model.bin"), SHARDS[0])
     return models
 
 

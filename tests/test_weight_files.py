@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from qvl_preflight.checkpoint import BIN_WEIGHTS, NOT_FETCHED, read_checkpoint
+from qvl_preflight.checkpoint import BIN_WEIGHTS, NOT_FETCHED, Weights, read_checkpoint
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.safetensors import Tensor
 from qvl_preflight.sources import Asked, Place
 from qvl_preflight.testing import write_checkpoint
 from qvl_preflight.testing.caches import write_cache
@@ -68,10 +69,23 @@ def test_the_kind_of_weights_in_a_folder(names: list[str], kind: Kind | None) ->
     assert weights_of_another_call(names) == kind
 
 
-def test_the_bytes_of_bin_files(tmp_path: Path) -> None:
-    """Of the storages that the archive lists; the tensors stay unknown."""
+def test_the_tensors_of_bin_files(tmp_path: Path) -> None:
+    """Out of the text of their pickle, which is not run; the bytes are those of the storages that the archive lists."""
     write_checkpoint(str(tmp_path), {}, [])
-    write_torch_file(str(tmp_path / "pytorch_model.bin"), [32, 64])
+    write_torch_file(str(tmp_path / "pytorch_model.bin"), {**TWO[0], **TWO[1]})
+    checkpoint = read_checkpoint(str(tmp_path), {})
+    assert checkpoint.weights == Weights((Tensor("a.weight", "F16", (4, 4), 32), Tensor("b.weight", "F16", (8, 4), 64)), (), {})
+    assert checkpoint.total_bytes == 96
+
+
+def test_bin_files_that_hold_something_else(tmp_path: Path) -> None:
+    """A whole model, say: how large it is, the archive tells all the same."""
+    import zipfile
+
+    write_checkpoint(str(tmp_path), {}, [])
+    with zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
+        archive.writestr("archive/data/0", bytes(96))
     checkpoint = read_checkpoint(str(tmp_path), {})
     assert checkpoint.weights == BIN_WEIGHTS
     assert checkpoint.total_bytes == 96
@@ -100,7 +114,7 @@ def test_bin_files_of_other_shapes(tmp_path: Path) -> None:
     path = tmp_path / "pytorch_model.bin"
     path.write_bytes(b"\x80\x02" + bytes(98))
     assert read_torch_file(str(path)).total_bytes == 100
-    write_torch_file(str(path), [32])
+    write_torch_file(str(path), ONE)
     whole = path.read_bytes()
     path.write_bytes(whole[:-30])
     assert not read_torch_file(str(path)).complete
@@ -167,7 +181,7 @@ def test_the_call_says_which_files(tmp_path: Path) -> None:
     """subfolder, variant and use_safetensors choose; a GGUF file is not read."""
     write_checkpoint(str(tmp_path), {}, [ONE])
     write_checkpoint(str(tmp_path / "sub"), {"below": True}, TWO)
-    write_torch_file(str(tmp_path / "pytorch_model.fp16.bin"), [8])
+    write_torch_file(str(tmp_path / "pytorch_model.fp16.bin"), {"c": ("F16", (4,))})
     assert asked(tmp_path).total_bytes == 32
     assert asked(tmp_path, subfolder="sub").total_bytes == 96
     assert asked(tmp_path, subfolder="sub").config == {"below": True}

@@ -17,7 +17,7 @@ from qvl_preflight.unknown import Undecided, Unknown
 from qvl_preflight.weight_files import WeightFiles, choose, read_files, read_json
 
 NO_WEIGHTS = Unknown("the folder holds no weights, only its config.json")
-BIN_WEIGHTS = Unknown("the weights are .bin files, whose tensors are not read")
+BIN_WEIGHTS = Unknown("the weights are .bin files that do not tell their tensors")
 NOT_FETCHED = Unknown("the weights are not in the cache yet")
 # Reasons for unknown weights that are no open question: a common way to ask, or files that are fetched by the call itself.
 USUAL = (NO_WEIGHTS.reason, BIN_WEIGHTS.reason, NOT_FETCHED.reason)
@@ -131,7 +131,7 @@ class Checkpoint:
         files = self.files
         if isinstance(files, Unknown):
             return files
-        if files.choice.format == "bin":
+        if files.tensors is None:
             return BIN_WEIGHTS
         if files.missing and self.source is not None and self.source.hub:
             return NOT_FETCHED

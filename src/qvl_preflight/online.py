@@ -88,7 +88,7 @@ def _weights(source: Source, hub: Hub, choice: Choice, below: str, sizes: Mappin
             tensors = tuple(tensor for header in headers for tensor in header)
         return WeightFiles(choice, names, tensors=tensors, total_bytes=sum(tensor.total_bytes for tensor in tensors))
     known = [sizes.get(below + name) for name in names]
-    return WeightFiles(choice, names, total_bytes=None if None in known else sum(size or 0 for size in known))
+    return WeightFiles(choice, names, tensors=None, total_bytes=None if None in known else sum(size or 0 for size in known))
 
 
 def _note_absent(source: Source, names: list[str], sizes: Mapping[str, int | None]) -> None:

@@ -1,4 +1,4 @@
-"""How much a .bin file of PyTorch holds, by the directory of its zip archive alone. Nothing in it is unpickled, or even read.
+"""What a .bin file of PyTorch holds, by the directory of its zip archive and the text of its pickle. Nothing is unpickled.
 
 torch.save has written zip archives since torch 1.6 (serialization.py): one entry ``…/data/N`` for each storage, uncompressed, and a pickle
 that names the tensors. Older files are one pickle; of them only the size is known.
@@ -9,19 +9,26 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
+
+from qvl_preflight.safetensors import Tensor
+from qvl_preflight.torch_pickle import read_state_dict
 
 _END, _END_64, _MAGIC = b"PK\x05\x06", b"PK\x06\x06", b"PK\x03\x04"
 _MOST_DIRECTORY_BYTES = 64 * 2**20  # a directory entry takes about 100 bytes; checkpoints have thousands of tensors
+_MOST_PICKLE_BYTES = 32 * 2**20  # a tensor takes about 150 bytes
 _STORAGE = re.compile(r"(^|/)data/\d+$")
 
 
 @dataclass(frozen=True)
 class TorchFile:
-    """``total_bytes`` of its storages; ``complete``: False where the end of the archive is missing."""
+    """``total_bytes`` of its storages; ``complete``: False where the end of the archive is missing. ``tensors``: None where its pickle is not
+    that of a plain state dict."""
 
     total_bytes: int
     complete: bool = True
+    tensors: tuple[Tensor, ...] | None = None
 
 
 def read_torch_file(path: str) -> TorchFile:
@@ -40,9 +47,18 @@ def read_torch_file(path: str) -> TorchFile:
         try:
             with zipfile.ZipFile(file) as archive:
                 storages = [entry.file_size for entry in archive.infolist() if _STORAGE.search(entry.filename)]
-        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+                return TorchFile(sum(storages), tensors=_tensors(archive))
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, zlib.error, EOFError):
             return TorchFile(size, complete=False)
-    return TorchFile(sum(storages))
+
+
+def _tensors(archive: zipfile.ZipFile) -> tuple[Tensor, ...] | None:
+    names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+    if len(names) != 1:
+        return None
+    with archive.open(names[0]) as file:
+        pickled = file.read(_MOST_PICKLE_BYTES + 1)
+    return read_state_dict(pickled) if len(pickled) <= _MOST_PICKLE_BYTES else None
 
 
 def _directory_bytes(tail: bytes, end: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from qvl_preflight import json_files
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.safetensors import Tensor, ends_in_header, read_header
-from qvl_preflight.torch_files import read_torch_file
+from qvl_preflight.torch_files import TorchFile, read_torch_file
 
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 OTHER_FRAMEWORKS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax"}
@@ -63,7 +63,7 @@ class WeightFiles:
     missing: tuple[str, ...] = ()
     short: Mapping[str, int] = field(default_factory=dict)  # bytes that a file lacks; 0 where it is not known how many
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
-    tensors: tuple[Tensor, ...] = ()  # of safetensors files
+    tensors: tuple[Tensor, ...] | None = ()  # None where .bin files do not tell them
     total_bytes: int | None = None
 
 
@@ -140,6 +140,7 @@ def _read_index(path: str) -> tuple[tuple[str, ...], Mapping[str, Any]]:
 def _read_all(folder: str, choice: Choice, names: tuple[str, ...], size: int | None) -> WeightFiles:
     missing = tuple(name for name in names if not os.path.isfile(os.path.join(folder, name)))
     stand_ins, short, tensors, total = dict[str, StandIn](), dict[str, int](), list[Tensor](), 0
+    untold = False
     for name in names:
         path = os.path.join(folder, name)
         if name in missing:
@@ -157,23 +158,24 @@ def _read_all(folder: str, choice: Choice, names: tuple[str, ...], size: int | N
                 short[name] = header.lacking_bytes
         else:
             archive = _torch_file(path)
-            total += archive[0]
-            if not archive[1]:
+            total += archive.total_bytes
+            untold |= archive.tensors is None
+            tensors += archive.tensors or ()
+            if not archive.complete:
                 short[name] = 0
     unsaid = (
         missing
         or (0 in short.values() and choice.format == "safetensors")
         or any(not found.true_bytes for found in stand_ins.values())
     )
-    return WeightFiles(choice, names, missing, short, stand_ins, tuple(tensors), size if unsaid else total)
+    return WeightFiles(choice, names, missing, short, stand_ins, None if untold else tuple(tensors), size if unsaid else total)
 
 
-def _torch_file(path: str) -> tuple[int, bool]:
+def _torch_file(path: str) -> TorchFile:
     try:
-        found = read_torch_file(path)
+        return read_torch_file(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return found.total_bytes, found.complete
 
 
 def stand_in(path: str) -> StandIn | None:

@@ -72,7 +72,7 @@ def _offline(folder: str, layers: int) -> None:
     write_cache(folder, "tiny/no-code", _CODE, _SHARDS, code=code, without=["modeling_tiny.py"])
     write_cache(folder, "tiny/one-shard-of-two", _LLAMA, _SHARDS, without=["model-00002-of-00002.safetensors"])
     write_cache(folder, "tiny/config-alone", _LLAMA, [])
-    write_torch_file(os.path.join(write_cache(folder, "tiny/bin", _LLAMA, []), "pytorch_model.bin"), [2 * 256 * 64])
+    write_torch_file(os.path.join(write_cache(folder, "tiny/bin", _LLAMA, []), "pytorch_model.bin"), _SHARDS[0])
 
 
 def _pinned(folder: str, layers: int) -> None:

@@ -134,7 +134,9 @@ def _pointer(folder: str, layers: int) -> None:
 def _bin_alone(folder: str, layers: int) -> None:
     """Its weights in one .bin file."""
     write_checkpoint(folder, _QWEN2 | {"num_hidden_layers": layers}, [])
-    write_torch_file(os.path.join(folder, "pytorch_model.bin"), [2 * 3584 * 3584] * layers)
+    write_torch_file(
+        os.path.join(folder, "pytorch_model.bin"), {"model.norm.weight": ("BF16", (3584,)), "lm_head.weight": ("BF16", (512, 3584))}
+    )
 
 
 def _adapter(folder: str, layers: int) -> None:

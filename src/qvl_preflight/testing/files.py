@@ -50,14 +50,52 @@ def write_checkpoint(folder: str, config: Mapping[str, Any], shards: list[Tensor
     return total
 
 
-def write_torch_file(path: str, storages: list[int]) -> None:
-    """A .bin file as torch.save writes it, by the bytes of its storages: zeros, compressed here so that they take no room."""
+_STORAGES = {
+    "F32": "FloatStorage",
+    "F16": "HalfStorage",
+    "BF16": "BFloat16Storage",
+    "I32": "IntStorage",
+    "I8": "CharStorage",
+    "U8": "ByteStorage",
+}
+
+
+def write_torch_file(path: str, tensors: Tensors) -> None:
+    """A .bin file as torch.save writes it, of zeros; compressed here, so that they take no room."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", b"\x80\x02}q\x00.")
-        for number, size in enumerate(storages):
+        archive.writestr("archive/data.pkl", _pickled(tensors))
+        for number, (dtype, shape) in enumerate(tensors.values()):
+            size = _WIDTHS[dtype] * math.prod(shape)
             with archive.open(f"archive/data/{number}", "w", force_zip64=True) as entry:
                 for start in range(0, size, 2**22):
                     entry.write(bytes(min(2**22, size - start)))
+
+
+def _pickled(tensors: Tensors) -> bytes:
+    """The pickle of a state dict, protocol 2, as torch writes it."""
+
+    def number(value: int) -> bytes:
+        return b"J" + value.to_bytes(4, "little")
+
+    def text(value: str) -> bytes:
+        return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()
+
+    out = b"\x80\x02}("
+    for key, (name, (dtype, shape)) in enumerate(tensors.items()):
+        storage = (
+            b"("
+            + text("storage")
+            + f"ctorch\n{_STORAGES[dtype]}\n".encode()
+            + text(str(key))
+            + text("cpu")
+            + number(math.prod(shape))
+            + b"tQ"
+        )
+        sizes = b"(" + b"".join(map(number, shape)) + b"t"
+        strides = b"(" + b"".join(number(math.prod(shape[at + 1 :])) for at in range(len(shape))) + b"t"
+        rest = number(0) + sizes + strides + b"\x89ccollections\nOrderedDict\n)Rt"
+        out += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + rest + b"R"
+    return out + b"u."
 
 
 def gptq_linear(

@@ -1,0 +1,66 @@
+"""State dicts are read out of the text of their pickles, and nothing in a pickle is ever run."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qvl_preflight.safetensors import Tensor
+from qvl_preflight.testing.files import _pickled
+from qvl_preflight.torch_pickle import read_state_dict
+
+# torch 2.14.1: torch.save({"a.weight": torch.zeros(2, 3, dtype=torch.float16), "b": torch.zeros(4)}), its data.pkl
+WRITTEN_BY_TORCH = bytes.fromhex(
+    "80027d7100285808000000612e776569676874710163746f7263682e5f7574696c730a5f72656275696c645f74656e736f725f76320a71022828580700000073746f72"
+    "616765710363746f7263680a48616c6653746f726167650a71045801000000307105580300000063707571064b06747107514b004b024b038671084b034b0186710989"
+    "63636f6c6c656374696f6e730a4f726465726564446963740a710a2952710b74710c52710d580100000062710e68022828680363746f7263680a466c6f617453746f72"
+    "6167650a710f580100000031711068064b04747111514b004b048571124b0185711389680a29527114747115527116752e"
+)
+
+
+def test_what_torch_wrote() -> None:
+    """Names, dtypes and shapes."""
+    assert read_state_dict(WRITTEN_BY_TORCH) == (Tensor("a.weight", "F16", (2, 3), 12), Tensor("b", "F32", (4,), 16))
+
+
+def test_tied_weights_count_once() -> None:
+    """Two names of one storage, as of input and output embeddings; the first name stays, as in a safetensors file."""
+    tied = WRITTEN_BY_TORCH.replace(b"u.", b"X\x01\x00\x00\x00ch\x0du.")
+    assert read_state_dict(tied) == read_state_dict(WRITTEN_BY_TORCH)
+
+
+class Runs:
+    """Unpickling one of these would be noticed."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return exec, ("raise SystemExit('it was run')",)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "value", [Runs(), {"a": Runs()}, {"a": 1, "b": [1, 2.5, "x", None, True]}, [], "text", {("a",): 1}, {1: {2: 3}}]
+)
+def test_other_pickles_are_no_state_dicts(value: object, protocol: int) -> None:
+    """And none of them is run."""
+    assert read_state_dict(pickle.dumps(value, protocol)) is None
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=300, deadline=None)
+def test_bytes_of_any_kind_are_survived(data: bytes) -> None:
+    """Cut off, or no pickle at all."""
+    read_state_dict(data)
+    read_state_dict(WRITTEN_BY_TORCH[: len(data)] + data)
+
+
+def test_what_the_testing_aid_writes_is_read() -> None:
+    """It writes as torch does."""
+    tensors = {"x": ("BF16", (3, 2)), "y": ("F32", ()), "z": ("U8", (5,))}
+    assert read_state_dict(_pickled(tensors)) == (
+        Tensor("x", "BF16", (3, 2), 12),
+        Tensor("y", "F32", (), 4),
+        Tensor("z", "U8", (5,), 5),
+    )
