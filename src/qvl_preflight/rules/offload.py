@@ -164,3 +164,32 @@ def max_memory_without_the_cpu(plan: LoadPlan, request: Request, situation: Situ
         )
     size = f"{spilled / 2**30:.1f} GiB" if spilled else "parts"
     yield Finding(f'{size} of the model go to the disk: max_memory does not name "cpu"', fix=fix)
+
+
+@rule("QVL421", Severity.ERROR, topic="offload-disk", symptoms=(r"is on the meta device, we need a `value` to put in on",))
+def disk_inside_a_placed_module(plan: LoadPlan, request: Request) -> Iterator[Finding]:
+    """
+    A part goes to the disk inside of a module that is placed as a whole.
+
+    ## What happens
+    accelerate moves a module that an entry names to its device, all of it. Where a longer entry leaves a part of it on the disk, that part has no values
+    yet: `ValueError: weight is on the meta device, we need a value to put in on cpu`. The same map with "cpu" for "disk" works, and so does one whose
+    entries do not contain one another.
+
+    ## Example
+    ```python hardware=no-gpu stack=today-without-gptqmodel
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": "cpu", "model.layers.1": "disk"})
+    ```
+    Use instead:
+    ```python hardware=no-gpu stack=today-without-gptqmodel
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"model": "cpu", "lm_head": "disk"})
+    ```
+
+    ## Fix safety
+    Shown, not applied: give every module next to the part on the disk an entry of its own.
+    """
+    fix = Fix(
+        "Name the modules beside the part on the disk one by one, and leave out the entry that holds them all",
+        Applicability.DISPLAY,
+    )
+    yield from as_planned(plan, "QVL421", fix)

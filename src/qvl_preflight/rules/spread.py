@@ -114,6 +114,7 @@ def layers_spill_from_the_gpu(plan: LoadPlan, request: Request) -> Iterator[Find
     symptoms=(
         r"returned an invalid gradient at index \d - expected device meta",
         r"loaded in 8-bit or 4-bit precision with CPU or disk offload",
+        r"You can't move a model that has some modules offloaded to cpu or disk",
     ),
 )
 def training_spilled_layers(plan: LoadPlan) -> Iterator[Finding]:

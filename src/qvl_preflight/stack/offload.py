@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
@@ -40,22 +40,60 @@ _WHOLE_PICKLE: ByRelease[tuple[str, str] | None] = ByRelease(
 )
 
 
+# A map that names the rest of the model ("") and has anything on the disk: the list of what lies there is made by names of modules.
+_REST: ByRelease[bool] = ByRelease(
+    "transformers",
+    Row("4.32", "4.33", True, Evidence.RUN, "transformers 4.32.0"),
+    Row("4.33", None, False, Evidence.RUN, "transformers 4.35.2 to 5.23.0"),
+)
+_NO_VALUE = "weight is on the meta device, we need a `value` to put in on"
+
+
 def to_disk(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """MATERIALISE: tensors that go to the disk."""
-    homes = set() if isinstance(draft.device_map, Unknown) else set(draft.device_map.values())
-    if "disk" not in homes:
+    found = {} if isinstance(draft.device_map, Unknown) else draft.device_map
+    if "disk" not in found.values():
         return
     safetensors = _is_safetensors(situation)
     if safetensors is False and not situation.request.kwargs.get("offload_folder"):
         row = _FOLDER.row(situation.packages)
         why = "parts of the model go to the disk, and files that are not safetensors must be written anew for that: offload_folder says where"
         yield WillRaise("QVL413", Stage.MATERIALISE, "ValueError", row.value, "disk", why, evidence=row.evidence)
-        return
-    if homes == {"disk"} and not isinstance(safetensors, Unknown):
+    elif not isinstance(safetensors, Unknown):
+        yield from _whole(situation, found, safetensors)
+        yield from _inside(situation, found)
+
+
+def _whole(situation: Situation, found: Mapping[str, str], safetensors: bool) -> Iterator[WillRaise]:
+    """The whole model, or all that is not named."""
+    if safetensors and "" in found and (rest := _REST.row(situation.packages)).value:
+        why = 'a map with "" and a part on the disk breaks in this release'
+        yield WillRaise("QVL414", Stage.MATERIALISE, "KeyError", "", "disk", why, evidence=rest.evidence)
+    read_there = safetensors and found.get("") == "disk" and (4, 50) <= (situation.packages.release("transformers") or ()) < (5,)
+    if set(found.values()) == {"disk"} or read_there:
         whole = (_WHOLE_SAFETENSORS if safetensors else _WHOLE_PICKLE).row(situation.packages)
         if whole.value is not None:
-            why = "the whole model goes to the disk, which this release does not load"
+            why = f"the whole model goes to the disk, which this release does not load{', nor what no entry names' * read_there}"
             yield WillRaise("QVL414", Stage.MATERIALISE, *whole.value, "disk", why, evidence=whole.evidence)
+
+
+def _inside(situation: Situation, found: Mapping[str, str]) -> Iterator[WillRaise]:
+    """A part on the disk inside of a module that is placed as a whole (accelerate hooks.py attach_align_device_hook_on_blocks, AlignDevicesHook.init_hook)."""
+    weights = situation.checkpoint.weights
+    if isinstance(weights, Unknown):
+        return
+    gpu = any(home.startswith("cuda") for home in found.values())
+    for name, home in found.items():
+        placed = home.startswith("cuda") or (home == "cpu" and not gpu)
+        for part, other in found.items():
+            apart = part != name and (name == "" or part.startswith(f"{name}."))
+            clash = apart and ((placed and other == "disk") or (name == "" and home == "disk" and other == "cpu" and not gpu))
+            if clash and any(tensor.name.startswith(f"{part}.") for tensor in weights.tensors):
+                whole = f'"{name}"' if name else 'what no other entry names ("")'
+                why = f'the map gives {whole} the device {home} and "{part}", which is part of it, {other}: the tensors on the disk are to be moved and have no values'
+                evidence = Evidence.SOURCE if gpu else Evidence.RUN
+                yield WillRaise("QVL421", Stage.MATERIALISE, "ValueError", _NO_VALUE, "disk", why, evidence=evidence)
+                return
 
 
 def _is_safetensors(situation: Situation) -> bool | Unknown:

@@ -127,11 +127,12 @@ def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iter
     need_alike(situation, list(found), [tensor.name for tensor in weights.tensors])
     why = f"the device_map leaves out {len(left_out)} tensors, {left_out[0]} among them"
     if not situation.packages.at_least("transformers", 5):
+        by_name = "disk" in found.values()  # the list of what lies on the disk is made by name (run on 4.32.0 to 4.57.1)
         yield WillRaise(
             "QVL404",
             Stage.MATERIALISE,
-            "ValueError",
-            f"{left_out[0]} doesn't have any device set.",
+            "KeyError" if by_name else "ValueError",
+            f"'{left_out[0]}'" if by_name else f"{left_out[0]} doesn't have any device set.",
             "holes",
             why,
             evidence=Evidence.RUN,
@@ -146,7 +147,7 @@ def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iter
             "The device_map provided does not give any device for the following parameters:",
             "holes",
             why,
-            evidence=Evidence.SOURCE,
+            evidence=Evidence.RUN,
         )
         return
     draft.devices = tuple(sorted(homes | {"cpu"}))
