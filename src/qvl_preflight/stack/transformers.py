@@ -36,7 +36,7 @@ _LOW_CPU: ByRelease[str | None] = ByRelease(
 )  # fmt: skip
 _ZERO3 = ByRelease(
     "transformers",
-    Row("4.32", "4.51", "DeepSpeed Zero-3 is not compatible with `low_cpu_mem_usage=True` or with passing a `device_map`.", Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py"),
+    Row("4.32", "4.51", "DeepSpeed Zero-3 is not compatible with `low_cpu_mem_usage=True` or with passing a `device_map`.", Evidence.RUN, "transformers 4.37.2 modeling_utils.py:2993, 4.38.2 modeling_utils.py:2942"),
     Row("4.51", "5.0", "DeepSpeed Zero-3 is not compatible with passing a `device_map`.", Evidence.SOURCE, "transformers 4.51.3 modeling_utils.py:4137, 4.57.1 modeling_utils.py:4804"),
     Row("5.0", None, "DeepSpeed Zero-3 is not compatible with passing a `device_map`.", Evidence.RUN, "transformers 5.23.0 integrations/accelerate.py:137"),
 )  # fmt: skip
