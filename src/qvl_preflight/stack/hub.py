@@ -41,6 +41,13 @@ NO_WEIGHTS: ByRelease[tuple[str, str]] = ByRelease(
     Row("4.41", "5.0", ("AttributeError", "'NoneType' object has no attribute 'endswith'"), Evidence.RUN, "transformers 4.45.2, 4.51.3, 4.57.1 modeling_utils.py"),
     Row("5.0", None, ("OSError", "{repo} does not appear to have a file named {bin} or {safe}."), Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
 )  # fmt: skip
+# The same where the hub is asked and cannot be reached.
+NO_WEIGHTS_NO_NETWORK: ByRelease[tuple[str, str]] = ByRelease(
+    "transformers",
+    Row("4.28", "4.45", ("OSError", ""), Evidence.RUN, "transformers 4.37.2 modeling_utils.py: a ConnectionError of tf_model.h5"),
+    Row("4.45", "5.0", ("OSError", "{repo} does not appear to have a file named {bin}, {safe}, tf_model.h5, model.ckpt or flax_model.msgpack."), Evidence.RUN, "transformers 4.57.1 modeling_utils.py"),
+    Row("5.0", None, ("OSError", "{repo} does not appear to have a file named {bin} or {safe}."), Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
+)  # fmt: skip
 # use_safetensors=True and none in the cache: from 4.36 to 4.57 the hub is asked to convert the weights, and what that raises differs.
 NO_SAFETENSORS: ByRelease[tuple[str, str]] = ByRelease(
     "transformers",

@@ -107,7 +107,7 @@ def _none_cached(situation: Situation, folder: str) -> Iterator[WillRaise]:
     if reason is None or source is None:
         return
     code, why = _mismatch(situation, _listing(folder))
-    row = (hub.NO_SAFETENSORS if asked.use_safetensors else hub.NO_WEIGHTS).row(situation.packages)
+    row = _none(asked.use_safetensors, reason).row(situation.packages)
     kind, text = hub.unaware(situation.packages, row.value) if reason.startswith("HF_HUB_OFFLINE") else row.value
     told = text.format(repo=source.model, **_words(situation))
     lacks = why or f"the cache {source.cache} has no weights of {source.model}"
@@ -130,6 +130,11 @@ def _shards_not_cached(situation: Situation, missing: tuple[str, ...]) -> Iterat
     broken_off = ", of a download that was broken off" if (repository := source.repository) and repository.is_unfinished() else ""
     why = f"{reason}, and the cache {source.cache} lacks {len(missing)} of the shards that the index names, {missing[0]} first{broken_off}"
     yield WillRaise("QVL952", Stage.CONFIG, "OSError", text, "files", why, on_other_machine(source), row.evidence)
+
+
+def _none(use_safetensors: bool | None, reason: str) -> ByRelease[tuple[str, str]]:
+    """What is raised where there are no weights that fit."""
+    return hub.NO_SAFETENSORS if use_safetensors else hub.NO_WEIGHTS_NO_NETWORK if reason == hub.NO_NETWORK else hub.NO_WEIGHTS
 
 
 def other_kind(checkpoint: Checkpoint) -> Kind | None:
