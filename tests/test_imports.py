@@ -77,6 +77,7 @@ WITHIN_STACK = (
     "auto_classes",
     "left_over",
     "own_code",
+    "copied_code",
     "torch_wheels",
     "nvidia_driver",
     "hub",

@@ -48,6 +48,13 @@ class CodeFile:
             return tree
         return tuple(found for node in tree.body for found in _imports(node))
 
+    @property
+    def runs_beside(self) -> tuple[str, ...]:
+        """The files beside it that it imports at its top, under no condition and in no try. Code that does not parse runs nothing."""
+        tree = _parsed(self.text)
+        body = [] if isinstance(tree, Unknown) else tree.body
+        return tuple(node.module for node in body if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module)
+
     def looked_for(self, reading: str) -> tuple[str, ...] | Unknown:
         """The packages that transformers looks for before it runs the file. ``reading``: one of READINGS."""
         if reading in ("calls", "flash-calls"):

@@ -159,3 +159,13 @@ def test_allowing_code_is_never_applied_unasked(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen", "auto_map": REMOTE}))
     assert "trust_remote_code" not in qvl_preflight.fix_kwargs(str(tmp_path), facts=machine(stack="legacy"))
     assert qvl_preflight.fix_kwargs(str(tmp_path), facts=machine(stack="legacy"), unsafe=True)["trust_remote_code"] is True
+
+
+def test_an_adapter_before_transformers_knew_any(checkpoints: Path) -> None:
+    """Up to 4.32 an installed peft makes no difference (run on 4.28.1, 4.32.0)."""
+    report = qvl_preflight.check(str(checkpoints / "weights" / "adapter"), facts=machine(stack="seed"), device_map={"": 0})
+    [finding] = [found for found in report.findings if found.code == "QVL961"]
+    assert finding.raises is not None
+    assert finding.raises.type == "OSError"
+    assert finding.fix is not None
+    assert finding.fix.commands == ("pip install 'transformers>=4.33' peft",)

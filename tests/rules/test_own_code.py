@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 import qvl_preflight
+from qvl_preflight.report import Severity
 from qvl_preflight.testing import STACKS, machine
-from qvl_preflight.testing.own_code import write_own_code
+from qvl_preflight.testing.own_code import CONFIG, write_own_code
 
 FOUND = "This modeling file requires the following packages that were not found in your environment: "
-CODES = ("QVL910", "QVL911", "QVL912")
+CODES = ("QVL910", "QVL911", "QVL912", "QVL914")
 TSG = "def f():\n    from transformers_stream_generator.main import NewGenerationMixin"
 
 
@@ -116,3 +117,45 @@ def test_the_fix_names_what_pip_knows(tmp_path: Path) -> None:
     fix = report.findings[0].fix
     assert fix is not None
     assert fix.commands == ("pip install opencv-python-headless pillow",)
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [
+        ("4.37.2", [("QVL914", "ModuleNotFoundError", "No module named 'transformers_modules.tiny.deep'")]),
+        ("4.57.1", [("QVL914", "FileNotFoundError", "[Errno 2] No such file or directory: '")]),
+        ("5.14.0", []),  # not read: between one that does and one that does not
+        ("5.23.0", []),
+    ],
+)
+def test_a_file_two_steps_away(tmp_path: Path, release: str, expected: list[tuple[str, str, str]]) -> None:
+    """Copied only where the first file imports it as well (run)."""
+    folder = tmp_path / "tiny"
+    write_own_code(str(folder), "from .helper import *", helper="from .deep import *\n", deep="")
+    assert raised(folder, release) == expected
+    write_own_code(str(folder), "from .helper import *\nfrom .deep import *", helper="from .deep import *\n", deep="")
+    assert raised(folder, release) == []
+
+
+def test_a_file_two_steps_away_in_a_try(tmp_path: Path) -> None:
+    """Since 4.45 it is read before anything is run, and so missed even there."""
+    helper = "try:\n    from .deep import *\nexcept ImportError:\n    pass\n"
+    write_own_code(str(tmp_path), "from .helper import *", helper=helper, deep="")
+    assert raised(tmp_path, "4.37.2") == []
+    assert [code for code, _, _ in raised(tmp_path, "4.45.2")] == ["QVL914"]
+
+
+def test_a_file_that_the_tokenizer_brings_along(tmp_path: Path) -> None:
+    """Whoever has loaded the tokenizer has a copy of it: then it depends."""
+    config = {**CONFIG, "auto_map": {**CONFIG["auto_map"], "AutoTokenizer": ["tokenization_tiny.Tiny", None]}}
+    write_own_code(
+        str(tmp_path),
+        "from .helper import *",
+        config,
+        helper="from .deep import *\n",
+        deep="",
+        tokenization_tiny="from .deep import *",
+    )
+    report = qvl_preflight.check(str(tmp_path), facts=machine(stack="legacy"), trust_remote_code=True)
+    [finding] = [found for found in report.findings if found.code == "QVL914"]
+    assert finding.severity is Severity.WARNING

@@ -49,11 +49,15 @@ def configuration(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def adapter(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: a folder that holds an adapter alone is loaded with its base model where peft is installed; else as a model, which it is not."""
-    if situation.checkpoint.adapter is None or situation.packages.has("peft"):
+    if situation.checkpoint.adapter is None:
+        return
+    knows = situation.packages.at_least("transformers", 4, 33)  # run on 4.28.1, 4.32.0: peft makes no difference before
+    if knows and situation.packages.has("peft"):
         return
     row = _NO_CONFIG.row(situation.packages)
     text = row.value[1].format(folder=situation.checkpoint.adapter)
-    why = "the folder holds an adapter and no model, and without peft transformers looks for a model in it"
+    looks = "without peft transformers looks" if knows else "this release, which knows no adapters, looks"
+    why = f"the folder holds an adapter and no model, and {looks} for a model in it"
     yield WillRaise("QVL961", Stage.CONFIG, row.value[0], text, "files", why, evidence=row.evidence)
 
 

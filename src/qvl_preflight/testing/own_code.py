@@ -65,9 +65,21 @@ def _plain(folder: str, layers: int) -> None:
     write_own_code(folder)
 
 
+def _deep_imports(folder: str, layers: int) -> None:
+    """Imports a file that imports another."""
+    write_own_code(folder, "from .helper import *", helper="from .deep import *\n", deep="")
+
+
+def _named_imports(folder: str, layers: int) -> None:
+    """Imports that other file itself as well."""
+    write_own_code(folder, "from .helper import *\nfrom .deep import *", helper="from .deep import *\n", deep="")
+
+
 OWN_CODE: Mapping[str, Callable[[str, int], None]] = {
     "own/needs-einops": _needs_einops,
     "own/asks-for-gone-names": _asks_for_gone_names,
+    "own/deep-imports": _deep_imports,
+    "own/named-imports": _named_imports,
     "own/Tiny-2.5": _plain,
     "own/Tiny-2_5": _plain,
 }

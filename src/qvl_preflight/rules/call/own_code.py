@@ -116,3 +116,35 @@ def dot_in_the_folders_name(plan: LoadPlan, request: Request) -> Iterator[Findin
     folder = os.path.normpath(request.model)
     other = os.path.join(os.path.dirname(folder), os.path.basename(folder).replace(".", "_"))
     yield from as_planned(plan, "QVL912", Fix.display("Give the folder a name without dots", f"ln -s {folder} {other}"))
+
+
+@rule(
+    "QVL914",
+    Severity.ERROR,
+    topic="remote-code-break",
+    symptoms=(r"No such file or directory: '.*transformers_modules/.*\.py'",),
+)
+def own_code_copied_in_part(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    The checkpoint's code imports a file that is not copied along.
+
+    ## What happens
+    transformers runs a folder's code from a copy. Up to 5.10 it copies the files that config.json names and those that they import
+    themselves, and no more: a file that is imported by an imported one is missing there. The load raises a ModuleNotFoundError, since 4.45 a
+    FileNotFoundError. Loaded by its hub id the same checkpoint works: then every file is fetched.
+
+    ## Example
+    ```python stack=legacy
+    AutoModelForCausalLM.from_pretrained("own/deep-imports", device_map={"": 0}, trust_remote_code=True)
+    ```
+    Use instead, with the file named in the modeling file as well:
+    ```python stack=legacy
+    AutoModelForCausalLM.from_pretrained("own/named-imports", device_map={"": 0}, trust_remote_code=True)
+    ```
+
+    ## Fix safety
+    Shown, not applied: the code is the checkpoint's.
+    """
+    yield from as_planned(
+        plan, "QVL914", Fix.display("Import the file in the modeling file too, or load the checkpoint by its hub id")
+    )

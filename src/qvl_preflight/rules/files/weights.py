@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from qvl_preflight.checkpoint import Checkpoint
 from qvl_preflight.facts import Packages
 from qvl_preflight.missing import MISSING
-from qvl_preflight.plan import LoadPlan
+from qvl_preflight.plan import LoadPlan, WillRaise
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Request
@@ -213,4 +213,10 @@ def adapter_without_peft(plan: LoadPlan) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: it changes the environment.
     """
-    yield from as_planned(plan, "QVL961", Fix.display("Install peft", "pip install peft"))
+    yield from as_planned(plan, "QVL961", _loads_adapters)
+
+
+def _loads_adapters(raised: WillRaise) -> Fix:
+    if "knows no adapters" in raised.why:
+        return Fix.display("Install a transformers that loads adapters", "pip install 'transformers>=4.33' peft")
+    return Fix.display("Install peft", "pip install peft")
