@@ -18,7 +18,7 @@ from rule_pages import Example, examples, kwargs_of, model_of, peft_of
 
 RULES = all_rules()
 THEMES = {
-    "cuda": "1", "devices": "2", "quantization": "3", "placement": "4", "spread": "4", "split": "4", "offload": "4", "maps": "4", "memory": "5", "packages": "6", "twice": "6", "launch": "7",
+    "cuda": "1", "devices": "2", "quantization": "3", "placement": "4", "spread": "4", "split": "4", "offload": "4", "maps": "4", "memory": "5", "packages": "6", "twice": "6", "skew": "6", "launch": "7",
     "training": "8", "call": "9", "files": "9",
 }  # fmt: skip
 OFFERED = {*field_names(), "facts", "request", "plan", "devices", "packages", "checkpoint", "situation", "remedies"}

@@ -74,6 +74,8 @@ LAYERS = (
     "__main__",
 )
 WITHIN_STACK = (
+    "requirements",
+    "skew",
     "auto_classes",
     "left_over",
     "own_code",

@@ -87,4 +87,4 @@ def test_command(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     printed = json.loads(capsys.readouterr().out)
     assert printed["schema"] == "qvl-preflight/plan/1"
     assert printed["modules"][1]["name"] == "model.layers.0-27"
-    assert [stage["stage"] for stage in printed["stages"]][:2] == ["arguments", "configuration"]
+    assert [stage["stage"] for stage in printed["stages"]][:3] == ["packages", "arguments", "configuration"]

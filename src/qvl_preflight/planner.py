@@ -39,6 +39,7 @@ from qvl_preflight.stack import (
     quant_methods,
     quant_training,
     quantizers,
+    skew,
     tensor_parallel,
     trainer,
     transformers,
@@ -54,6 +55,7 @@ Step = Callable[[Situation, Draft], Iterator[WillRaise]]
 # the dtype, the model is built before its linear layers are replaced, "auto" is worked out after that (modeling_utils.py from_pretrained).
 # An Auto class has found configuration and class before it hands the arguments on (auto_factory.py).
 STEPS: tuple[tuple[Stage, Step], ...] = (
+    (Stage.ENVIRONMENT, skew.imports),
     (Stage.ARGUMENTS, auto_classes.class_exists),
     (Stage.CONFIG, mirrors.endpoint),
     (Stage.CONFIG, files.forced_download),
@@ -113,8 +115,10 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.FORWARD, attention.forward),
     (Stage.FORWARD, precision.half_on_cpu),
     (Stage.ADAPTERS, awq.adapters),
+    (Stage.ADAPTERS, skew.adapters),
     (Stage.ADAPTERS, lora.settings),
     (Stage.ADAPTERS, bnb_environment.adapters),
+    (Stage.ADAPTERS, skew.adapters),
     (Stage.ADAPTERS, lora.settings),
     (Stage.ADAPTERS, peft.adapters),
     (Stage.ADAPTERS, lora.targets),

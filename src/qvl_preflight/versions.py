@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -26,7 +27,10 @@ class Evidence(Enum):
 @lru_cache(maxsize=512)
 def parse(version: str) -> tuple[int, ...] | None:
     """``"4.37.2"`` → ``(4, 37, 2)``; local and pre-release parts are dropped. None for what is not a version."""
-    from packaging.version import InvalidVersion, Version
+    if plain := re.fullmatch(r"(\d+(?:\.\d+)*)(?:\+[\w.]+)?", version):
+        numbers = tuple(map(int, plain.group(1).split(".")))
+        return numbers + (0,) * (3 - len(numbers))
+    from packaging.version import InvalidVersion, Version  # slow to import, and seldom needed
 
     try:
         release = Version(version).release

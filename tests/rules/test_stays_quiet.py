@@ -191,8 +191,8 @@ def test_adapters_that_may_get_a_gradient_make_no_error(checkpoints: Path, targe
 
 
 def test_a_torch_for_other_gpus_is_no_torch_without_cuda(checkpoints: Path) -> None:
-    """2.5.1+rocm6.2, and nothing else known of it."""
-    facts = machine("no-gpu", packages={**STACKS["today"]["packages"], "torch": "2.5.1+rocm6.2"}, torch=None)
+    """2.9.1+rocm6.4, and nothing else known of it."""
+    facts = machine("no-gpu", packages={**STACKS["today"]["packages"], "torch": "2.9.1+rocm6.4"}, torch=None)
     report = qvl_preflight.check(str(checkpoints / PLAIN), facts=facts, device_map="cuda")
     assert (grave(report), report.verdict) == ([], "incomplete")
 

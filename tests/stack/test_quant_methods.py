@@ -22,7 +22,9 @@ def stored(folder: Path, settings: Any, **config: Any) -> str:
 
 
 def check(folder: Path, release: str, settings: Any, **config: Any) -> qvl_preflight.Report:
-    facts = machine("h100", "today-bnb", packages={**STACKS["today-bnb"]["packages"], "transformers": release})
+    facts = machine(
+        "h100", "today-bnb", packages={**STACKS["today-bnb"]["packages"], "transformers": release, "huggingface-hub": False}
+    )
     return qvl_preflight.check(stored(folder, settings, **config), facts=facts, device_map={"": 0})
 
 
@@ -65,7 +67,9 @@ def test_settings_of_a_text_tower_count_where_they_are_read(tmp_path: Path) -> N
         folder = tmp_path / release
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps({"model_type": "llava", **nested}))
-        facts = machine("h100", "today", packages={**STACKS["today"]["packages"], "transformers": release})
+        facts = machine(
+            "h100", "today", packages={**STACKS["today"]["packages"], "transformers": release, "huggingface-hub": False}
+        )
         report = qvl_preflight.check(str(folder), facts=facts, device_map={"": 0})
         assert {finding.code for finding in report.findings} & {"QVL311", "QVL312"} == codes
 

@@ -14,6 +14,7 @@ ENVIRONMENT = (
     "devices.numbering",
     "devices.process",
     "twice",
+    "skew",
 )
 THEMES = (
     *ENVIRONMENT, "devices.ordinals", "quantization.methods", "quantization.environment", "quantization.awq", "quantization.asked", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "split", "offload", "maps", "packages",

@@ -1,0 +1,36 @@
+"""Packages that do not go together, as exceptions of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.stack import requirements
+from qvl_preflight.unknown import need
+
+if TYPE_CHECKING:
+    from qvl_preflight.plan import Draft, Situation
+    from qvl_preflight.stack.requirements import Skew
+
+
+def imports(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """ENVIRONMENT: what stops `import transformers`, its models, and for a training `import peft`."""
+    yield from (_raised("QVL603", skew, "import-transformers") for skew in requirements.transformers(situation.packages))
+    yield from (_raised("QVL605", skew, "import-transformers") for skew in requirements.torch(situation.packages))
+    if situation.request.purpose in ("lora", "qlora") or situation.request.trainer is not None:
+        yield from (_raised("QVL604", skew, "import-peft") for skew in requirements.peft(situation.packages))
+
+
+def adapters(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """ADAPTERS: a gptqmodel that peft refuses. Layers of bitsandbytes are wrapped before it asks."""
+    if situation.request.purpose not in ("lora", "qlora"):
+        return
+    quantization = need(draft.quantization)
+    if quantization is None or quantization.method == "gptq":
+        for skew in requirements.gptqmodel_beside_peft(situation.packages):
+            yield _raised("QVL606", skew, "no-train", Stage.ADAPTERS)
+
+
+def _raised(code: str, skew: Skew, cause: str, stage: Stage = Stage.ENVIRONMENT) -> WillRaise:
+    return WillRaise(code, stage, skew.type, skew.text, cause, skew.why, evidence=skew.evidence)
