@@ -183,6 +183,13 @@ def test_adapters_by_method(tmp_path: Path, release: str, method: str, refused: 
         assert bool(plan.raised("QVL319")) is (refused and trainer is not None)
 
 
+def test_adapters_on_what_was_dequantised(tmp_path: Path) -> None:
+    """A plain model by then, which a Trainer takes (run)."""
+    for release, method, hardware in (("5.23.0", "mxfp4", "no-gpu"), ("5.20.2", "fp8", "no-gpu"), ("5.20.2", "fp8", "a100")):
+        plan = plan_of(tmp_path, release, {"quant_method": method}, hardware, purpose="lora", trainer={})
+        assert not plan.raised("QVL319")
+
+
 def test_unknown_packages_are_not_missing(tmp_path: Path) -> None:
     """A list that may be incomplete says nothing of hqq."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": {"quant_method": "hqq"}}))

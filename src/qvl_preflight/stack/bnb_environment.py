@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Quantization, Stage, WillRaise
+from qvl_preflight.request import ConfigObject
 from qvl_preflight.stack import cuda
 from qvl_preflight.stack.quant_checks import Check, accelerate, first_refusal
 from qvl_preflight.unknown import need
@@ -43,7 +44,11 @@ def _absent(situation: Situation, quantization: Quantization) -> str | None:
 
 def _absent_in_4_bit(situation: Situation, quantization: Quantization) -> str | None:
     """The object that is passed asks as well, even where the checkpoint's settings then decide."""
-    asks = situation.request.kwargs.get("load_in_4bit") or situation.request.get("quantization_config.load_in_4bit") is True
+    passed = situation.request.kwargs.get("quantization_config")
+    said = passed.fields if isinstance(passed, ConfigObject) else situation.request.kwargs
+    asks = bool(said.get("load_in_4bit"))
+    if isinstance(passed, ConfigObject) and not asks and not situation.packages.at_least("transformers", 4, 38):
+        return None  # the next check comes before the stored settings are read
     return _absent(situation, quantization) if asks or quantization.config.get("load_in_4bit") else None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.stack import cuda
 from qvl_preflight.stack.quant_checks import current_capability
-from qvl_preflight.unknown import Undecided, need
+from qvl_preflight.unknown import need
 from qvl_preflight.versions import ByRelease, Evidence, Row, parse
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def trainable(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if table is None or quantization.config.get("dequantize") is True or table.value(situation.packages):
         return
     method = quantization.method
-    if method == "fp8" and dequantized(situation, draft):
-        raise Undecided("whether a Trainer takes an fp8 checkpoint that was dequantised")
+    if dequantized(situation, draft):
+        return  # a plain model by then (run: mxfp4 and fp8 on 5.20.2 and 5.23.0)
     text = "The model you are trying to fine-tune is quantized with "
     why = f"transformers does not train models that are quantised with {method}, adapters or not"
     yield WillRaise(
