@@ -94,3 +94,18 @@ def test_names_that_a_release_changes_on_the_way() -> None:
     model = module_tree.of_class(Checkpoint("", {}), old, "Qwen2VLForConditionalGeneration", (4, 57, 1), Counting(2))
     assert model is not None
     assert {"model.visual.blocks.0.mlp.weight", "model.language_model.layers.0.mlp.weight"} <= {name for name, _ in model.sizes}
+
+
+def test_a_dtype_that_is_not_known() -> None:
+    """Then tensors count as they are stored."""
+    stored = Tensor("model.norm.weight", "F32", (8,), 32)
+    assert module_tree.bytes_of(stored, Counting(module_tree.AS_STORED)) == 32
+    assert module_tree.bytes_of(stored, Counting(2)) == 16
+
+
+def test_bitsandbytes_counts_every_tensor_so_up_to_4_57_and_linear_weights_alone_since() -> None:
+    """Read in 4.45.2 and 5.23.0: the embeddings of a 4-bit model count half a byte in the one, two bytes in the other."""
+    embedding, linear = (Tensor(f"model.{name}.weight", "F16", (8, 8), 128) for name in ("embed_tokens", "layers.0.mlp"))
+    old, new = Counting(2, all_floats=0.5, left_alone=("lm_head",)), Counting(2, linear=0.5, left_alone=("lm_head",))
+    assert (module_tree.bytes_of(embedding, old), module_tree.bytes_of(linear, old)) == (32, 32)
+    assert (module_tree.bytes_of(embedding, new), module_tree.bytes_of(linear, new)) == (128, 32)

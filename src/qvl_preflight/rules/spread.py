@@ -68,7 +68,17 @@ def modules_that_are_not_there(request: Request, checkpoint: Checkpoint, situati
     # Modules without weights of their own, a rotary embedding say, are in no header.
     unknown = [key for key in without if key.rpartition(".")[2] not in ("rotary_emb", "rotary", "drop", "dropout", "act")]
     if unknown and named_alike(situation, list(map(str, given)), names):
-        yield Finding(f"the checkpoint has no module {', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}")
+        near = _nearest(unknown[0], names)
+        hint = f'; is "{near}" meant?' if near else ""
+        yield Finding(f"the checkpoint has no module {', '.join(unknown[:3])}{' …' if len(unknown) > 3 else ''}{hint}")
+
+
+def _nearest(entry: str, names: list[str]) -> str | None:
+    """The module whose name is most like an entry."""
+    from difflib import get_close_matches
+
+    modules = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 1)}
+    return next(iter(get_close_matches(entry, sorted(modules), 1, 0.85)), None)
 
 
 @rule("QVL409", Severity.WARNING, topic="oom-fit")

@@ -21,6 +21,7 @@ from qvl_preflight.stack.auto_map import Model, Part
 from qvl_preflight.versions import parse
 
 Trie = dict[str, Any]  # name → Trie or Tensor
+AS_STORED = 0  # the width of a dtype that is not known
 _PATH = os.path.join(os.path.dirname(__file__), "module_trees.json")
 
 
@@ -28,7 +29,7 @@ _PATH = os.path.join(os.path.dirname(__file__), "module_trees.json")
 class Counting:
     """How many bytes an element has, as a release counts it before the weights are read."""
 
-    width: int  # of the model's dtype
+    width: int  # of the model's dtype, or AS_STORED
     small_integers: bool = False  # accelerate up to 0.26: integers count no more than the dtype
     buffers_as_made: bool = False  # transformers 5: buffers have the dtype that they are made with
     linear: float | None = None  # of a weight that bitsandbytes quantises
@@ -98,20 +99,21 @@ def bytes_of(tensor: Tensor, counting: Counting) -> float:
     count = math.prod(tensor.shape)
     if _OF_BNB.search(tensor.name):
         return 0
+    stored = tensor.total_bytes / count if count else 0
+    width = counting.width or stored
     if tensor.dtype not in _FLOATS:
-        each = tensor.total_bytes / count if count else 0
-        return count * (min(each, counting.width) if counting.small_integers else each)
+        return count * (min(stored, width) if counting.small_integers else stored)
     if any(name in tensor.name for name in counting.left_alone):
-        return count * counting.width
+        return count * width
     if counting.all_floats is not None:
-        return count * min(counting.all_floats, counting.width)
+        return count * min(counting.all_floats, width)
     quantised = (
         counting.linear is not None
         and len(tensor.shape) == 2
         and tensor.name.endswith(".weight")
         and not re.search(r"emb|wte|wpe", tensor.name)
     )
-    return count * (counting.linear if quantised and counting.linear is not None else counting.width)
+    return count * (counting.linear if quantised and counting.linear is not None else width)
 
 
 def _trie(tensors: tuple[Tensor, ...], patterns: list[list[str]]) -> Trie:
@@ -179,7 +181,7 @@ class _Building:
         if width == 1 and not floating and not counting.buffers_as_made:
             return count / 8  # accelerate takes a bool for a bit
         shortened = not counting.buffers_as_made and (floating or counting.small_integers)
-        return count * (min(counting.all_floats or counting.width, width) if shortened else width)
+        return count * (min(counting.all_floats or counting.width or width, width) if shortened else width)
 
     def _dimension(self, size: int | str) -> int:
         if isinstance(size, int):

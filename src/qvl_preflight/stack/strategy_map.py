@@ -76,15 +76,18 @@ def model_of(situation: Situation, tensors: tuple[Tensor, ...], dtype: str | Unk
     release = attempt(lambda: situation.packages.release("transformers"))
     classes = situation.checkpoint.config.get("architectures")
     own_code = situation.checkpoint.remote_code and situation.request.kwargs.get("trust_remote_code") is True
-    if not own_code and isinstance(release, tuple) and isinstance(classes, list) and classes and isinstance(classes[0], str):
-        found = module_tree.of_class(situation.checkpoint, tensors, classes[0], release, counting)
+    written = classes[0] if isinstance(classes, list) and classes and isinstance(classes[0], str) else None
+    loader = situation.request.loader
+    same = loader is None or loader == written or loader.startswith("AutoModelFor")
+    if not own_code and same and written is not None and isinstance(release, tuple):
+        found = module_tree.of_class(situation.checkpoint, tensors, written, release, counting)
         if found is not None:
             return found
     return module_tree.by_names(tensors, counting)
 
 
 def _counting(situation: Situation, dtype: str | Unknown, quantization: Quantization | None) -> Counting:
-    width = _WIDTHS.get(dtype, 2) if isinstance(dtype, str) else 2
+    width = _WIDTHS.get(dtype, 2) if isinstance(dtype, str) else module_tree.AS_STORED
     newest = attempt(lambda: situation.packages.at_least("transformers", 5)) is not False
     counting = Counting(width, buffers_as_made=newest)
     if not newest:
