@@ -48,7 +48,7 @@ def serving(folder: Path, *, gated: bool = False, delay: float = 0.0) -> Iterato
                 return self._send(403, b"{}", {"X-Error-Code": "GatedRepo"}, body)
             file = folder / found[1] / found[3] if found else folder / "none"
             if not file.is_file():
-                return self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, body)
+                return self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, body)
             content, headers = file.read_bytes(), {"ETag": f'"{file.name}"', "X-Repo-Commit": COMMIT}
             if wanted := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("range", "")):
                 return self._send(206, content[int(wanted[1]) : int(wanted[2]) + 1], headers, body)

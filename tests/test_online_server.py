@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from hub_server import COMMIT, serving
+from qvl_preflight.checkpoint import NOT_FETCHED, read_checkpoint
+from qvl_preflight.sources import Asked, Place
 from qvl_preflight.testing import write_checkpoint
 from qvl_preflight.testing.files import write_torch_file
 
@@ -101,3 +103,31 @@ def test_what_the_hub_refuses_is_said_in_one_line(tmp_path: Path, hub: Path) -> 
     assert done.returncode == 2
     assert done.stderr.startswith("qvl-preflight: o/single: the hub could not be asked")
     assert done.stderr.count("\n") == 1
+
+
+_FETCH = """
+import sys, huggingface_hub
+for name in sys.argv[1:]:
+    try:
+        huggingface_hub.hf_hub_download("o/sharded", name)
+    except huggingface_hub.utils.EntryNotFoundError:
+        pass
+"""
+
+
+def test_a_cache_that_huggingface_hub_wrote_is_read(tmp_path: Path, hub: Path) -> None:
+    """Its branches, its links, and what it notes of files that the hub has not."""
+    names = ["config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors", "pytorch_model.bin"]
+    cache = tmp_path / "cache"
+    with serving(hub) as (address, _):
+        env = {**os.environ, "HF_ENDPOINT": address, "HF_HUB_CACHE": str(cache), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+        env.pop("HF_HUB_OFFLINE", None)
+        subprocess.run([sys.executable, "-c", _FETCH, *names], env=env, check=True, capture_output=True, timeout=100)
+    for revision in ("main", COMMIT):
+        checkpoint = read_checkpoint("o/sharded", {}, Asked(revision=revision), Place({"HF_HUB_CACHE": str(cache)}))
+        assert checkpoint.config == CONFIG
+        assert checkpoint.weights == NOT_FETCHED
+        assert checkpoint.total_bytes == 8192 + 16384
+        assert checkpoint.source is not None
+        assert checkpoint.source.known_absent("pytorch_model.bin")
+        assert not checkpoint.source.known_absent("model-00002-of-00002.safetensors")
