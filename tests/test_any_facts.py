@@ -59,8 +59,8 @@ def values(kind: Any, name: str = "") -> st.SearchStrategy[Any]:
 
 
 FACTS = values(Facts).map(lambda raw: {"schema": SCHEMA, **raw})
-MANY = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-SOME = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+SOME = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 GPTQ, PLAIN = "Qwen/Qwen2-7B-Instruct-GPTQ-Int4", "Qwen/Qwen2-7B-Instruct"
 
 

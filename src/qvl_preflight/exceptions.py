@@ -12,7 +12,10 @@ class PreflightError(Exception):
 
 
 class InputError(PreflightError):
-    """A file, a mapping or an argument cannot be read. Says what was seen, what was expected and what to do."""
+    """A file, a mapping or an argument cannot be read. Says what was seen, what was expected and what to do, in one line whatever was seen."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in message))
 
 
 class OutputError(PreflightError):

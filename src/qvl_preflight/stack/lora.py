@@ -109,7 +109,7 @@ def targets(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def _not_found(situation: Situation, given: Mapping[str, Any], wanted: str | list[Any], modules: Modules) -> Iterator[WillRaise]:
     if isinstance(wanted, list) and any(may_be_head(str(name)) or str(name).count(".") > 1 for name in wanted):
         return  # a head has no tensor of its own; a whole path hangs on how the class names its modules
-    condition, shown = None, ", ".join(wanted) if isinstance(wanted, list) else wanted
+    condition, shown = None, ", ".join(map(str, wanted)) if isinstance(wanted, list) else wanted
     why = f"no layer of the checkpoint is called {shown}; there are {', '.join(nearest(shown.split(', ')[0], modules))}"
     if isinstance(wanted, list) and hits(modules.linear, wanted):
         why = f"layers_to_transform={given['layers_to_transform']} names no block of this model"

@@ -129,7 +129,7 @@ def data_parallel(situation: Situation, plan: LoadPlan) -> bool:
     if len(need(situation.devices).visible) < 2:
         return False
     given = request.device_map
-    bare = given == "cuda" or (isinstance(given, Mapping) and set(given.values()) == {"cuda"})
+    bare = given == "cuda" or (isinstance(given, Mapping) and bool(given) and all(value == "cuda" for value in given.values()))
     if bare and not situation.packages.at_least("transformers", 5):
         return False
     return set(need(plan.device_map).values()) <= {"cpu", "cuda:0"}
