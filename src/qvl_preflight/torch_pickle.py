@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pickletools
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,13 @@ class _Reader:
         self._memo: dict[int, Any] = {}
 
     def run(self, pickled: bytes) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # of escapes in a text that is none: pickletools decodes what it meets
+            return self._run(pickled)
+
+    def _run(self, pickled: bytes) -> Any:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
             if count > _MOST_OPCODES:
                 raise ValueError("too long")
