@@ -64,12 +64,17 @@ def facts(line: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(name: str, results: str, host: str) -> None:
-    """Write NAME.jsonl and NAME.facts.json."""
+    """Add to NAME.jsonl what is not there yet; NAME.facts.json is written once, with the first results of a stack."""
     lines = [json.loads(line) for line in Path(results).read_text().splitlines()]
     kept = [line for line in lines if line["outcome"] in ("ok", "error") and line.get("action") != "full_step"]
     first = next(line for line in kept if "facts" in line)
-    (KEEP / f"{name}.facts.json").write_text(json.dumps(facts(first, json.loads(Path(host).read_text())), indent=1) + "\n")
-    (KEEP / f"{name}.jsonl").write_text("".join(json.dumps(outcome(line)) + "\n" for line in kept))
+    described, results_file = KEEP / f"{name}.facts.json", KEEP / f"{name}.jsonl"
+    if not described.is_file():
+        described.write_text(json.dumps(facts(first, json.loads(Path(host).read_text())), indent=1) + "\n")
+    before = results_file.read_text() if results_file.is_file() else ""
+    known = {json.loads(line)["id"] for line in before.splitlines()}
+    kept = [line for line in kept if line["id"] not in known]
+    results_file.write_text(before + "".join(json.dumps(outcome(line)) + "\n" for line in kept))
     print(f"{name}: {len(kept)} of {len(lines)} lines kept")
 
 

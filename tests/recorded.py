@@ -53,5 +53,5 @@ def replay(stack: str, case: dict[str, Any]) -> Report:
 def _with_numbers(value: Any) -> Any:
     """JSON loses that keys were numbers."""
     if isinstance(value, dict):
-        return {(int(key) if key.isdigit() else key): _with_numbers(item) for key, item in value.items()}
+        return {(int(key) if key.lstrip("-").isdigit() else key): _with_numbers(item) for key, item in value.items()}
     return value

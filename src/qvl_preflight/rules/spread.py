@@ -11,6 +11,7 @@ from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.stack.module_names import named_alike
+from qvl_preflight.stack.trainer import away
 from qvl_preflight.unknown import Unknown, need
 
 
@@ -127,13 +128,14 @@ def layers_spill_from_the_gpu(plan: LoadPlan, request: Request) -> Iterator[Find
         r"You can't move a model that has some modules offloaded to cpu or disk",
     ),
 )
-def training_spilled_layers(plan: LoadPlan) -> Iterator[Finding]:
+def training_spilled_layers(plan: LoadPlan, request: Request, situation: Situation) -> Iterator[Finding]:
     """
     Layers that lie on the CPU or the disk are to be trained.
 
     ## What happens
     A map that leaves blocks on the CPU or the disk copies their weights to the GPU for each forward and keeps none: the backward raises `RuntimeError:
-    Function MmBackward0 returned an invalid gradient at index 1 - expected device meta but got cuda:0`. accelerate and Trainer refuse such a model.
+    Function MmBackward0 returned an invalid gradient at index 1 - expected device meta but got cuda:0`. Up to 4.57 a Trainer fails before that, while it moves
+    the model. Full fine-tuning in a loop of one's own, and under a Trainer since 5.0, runs: what lies away gets no gradient and stays as it is.
 
     ## Example
     ```python stack=today-bnb purpose=qlora
@@ -153,3 +155,7 @@ def training_spilled_layers(plan: LoadPlan) -> Iterator[Finding]:
     """
     fix = Fix("Place the whole model on the GPU, or shard it with ZeRO-3 or FSDP", Applicability.DISPLAY)
     yield from as_planned(plan, "QVL411", fix)
+    blocks = () if isinstance(plan.device_map, Unknown) or plan.blocked("offloaded") else away(situation, plan.device_map)
+    if blocks and request.purpose == "full" and plan.quantization is None:
+        message = f"the step runs, but {len(blocks)} blocks that lie on the CPU or the disk get no gradient: they are not trained"
+        yield Finding(message, "train", fix=fix, severity=Severity.WARNING)

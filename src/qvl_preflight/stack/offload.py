@@ -68,13 +68,20 @@ def _whole(situation: Situation, found: Mapping[str, str], safetensors: bool) ->
     """The whole model, or all that is not named."""
     if safetensors and "" in found and (rest := _REST.row(situation.packages)).value:
         why = 'a map with "" and a part on the disk breaks in this release'
-        yield WillRaise("QVL414", Stage.MATERIALISE, "KeyError", "", "disk", why, evidence=rest.evidence)
+        yield WillRaise("QVL414", Stage.MATERIALISE, "KeyError", _first_name(situation), "disk", why, evidence=rest.evidence)
     read_there = safetensors and found.get("") == "disk" and (4, 50) <= (situation.packages.release("transformers") or ()) < (5,)
     if set(found.values()) == {"disk"} or read_there:
         whole = (_WHOLE_SAFETENSORS if safetensors else _WHOLE_PICKLE).row(situation.packages)
         if whole.value is not None:
             why = f"the whole model goes to the disk, which this release does not load{', nor what no entry names' * read_there}"
-            yield WillRaise("QVL414", Stage.MATERIALISE, *whole.value, "disk", why, evidence=whole.evidence)
+            text = whole.value[1] or _first_name(situation)
+            yield WillRaise("QVL414", Stage.MATERIALISE, whole.value[0], text, "disk", why, evidence=whole.evidence)
+
+
+def _first_name(situation: Situation) -> str:
+    """How a KeyError shows the first tensor that is looked up; nothing where the names are not known."""
+    weights = situation.checkpoint.weights
+    return "" if isinstance(weights, Unknown) or not weights.tensors else repr(min(tensor.name for tensor in weights.tensors))
 
 
 def _inside(situation: Situation, found: Mapping[str, str]) -> Iterator[WillRaise]:
@@ -91,7 +98,7 @@ def _inside(situation: Situation, found: Mapping[str, str]) -> Iterator[WillRais
             if clash and any(tensor.name.startswith(f"{part}.") for tensor in weights.tensors):
                 whole = f'"{name}"' if name else 'what no other entry names ("")'
                 why = f'the map gives {whole} the device {home} and "{part}", which is part of it, {other}: the tensors on the disk are to be moved and have no values'
-                evidence = Evidence.SOURCE if gpu else Evidence.RUN
+                evidence = Evidence.RECORDED if gpu else Evidence.RUN
                 yield WillRaise("QVL421", Stage.MATERIALISE, "ValueError", _NO_VALUE, "disk", why, evidence=evidence)
                 return
 

@@ -69,27 +69,52 @@ def distributed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     )
 
 
+_NO_BACKWARD = ("RuntimeError", "Function MmBackward0 returned an invalid gradient")
+_REFUSED = ("ValueError", "You can't train a model that has been loaded")
+# Adapters on a model of which a part lies on the CPU or the disk, under a Trainer; a person's own loop meets the backward in every release.
+_ADAPTERS_AWAY: ByRelease[tuple[str, str]] = ByRelease(
+    "transformers",
+    Row("4.32", "4.38", ("NotImplementedError", "Cannot copy out of meta tensor; no data!"), Evidence.RECORDED, "transformers 4.32.0, 4.37.2"),
+    Row("4.38", "5.0", _REFUSED, Evidence.SOURCE, "accelerate 1.0.1, 1.10.1 accelerator.py prepare_model"),
+    Row("5.0", None, _NO_BACKWARD, Evidence.RECORDED, "transformers 5.17.0"),
+)  # fmt: skip
+# Full fine-tuning of such a model; None: it runs, and what lies away gets no gradient.
+_WEIGHTS_AWAY: ByRelease[tuple[str, str] | None] = ByRelease(
+    "transformers",
+    Row("4.32", "4.38", ("RuntimeError", "You can't move a model that has some modules offloaded to cpu or disk."), Evidence.RECORDED, "transformers 4.32.0, 4.37.2"),
+    Row("4.38", "5.0", _REFUSED, Evidence.SOURCE, "accelerate 1.0.1, 1.10.1 accelerator.py prepare_model"),
+    Row("5.0", None, None, Evidence.RECORDED, "transformers 5.17.0"),
+)  # fmt: skip
+
+
+def away(situation: Situation, device_map: Mapping[str, str]) -> tuple[str, ...]:
+    """The blocks of a model that is to be trained that lie on the CPU or the disk while the rest is on a GPU."""
+    if not situation.request.trains or not any(device.startswith("cuda") for device in device_map.values()):
+        return ()
+    return tuple(name for name, device in device_map.items() if device in ("cpu", "disk") and re.search(r"\.\d+$", name))
+
+
 def offloaded(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """STEP: blocks that lie on the CPU or the disk while the rest is on a GPU. Recorded for 4-bit layers in a bare loop; Trainer refuses as well."""
+    """STEP: blocks that lie away from the GPU. Their weights are fetched for each forward, and none are there for the backward."""
     if not situation.request.trains:
         return
     found = need(draft.device_map)
-    away = [name for name, device in found.items() if device in ("cpu", "disk") and re.search(r"\.\d+$", name)]
-    if not away or not any(device.startswith("cuda") for device in found.values()):
+    blocks = away(situation, found)
+    if not blocks:
         return
-    quantization = need(draft.quantization)
-    recorded = quantization is not None and quantization.method == "bitsandbytes" and situation.request.trainer is None
-    text = "Function MmBackward0 returned an invalid gradient" if recorded else "You can't train a model that has been loaded"
-    type_, evidence = ("RuntimeError", Evidence.RECORDED) if recorded else ("ValueError", Evidence.SOURCE)
-    yield WillRaise(
-        "QVL411",
-        Stage.STEP,
-        type_,
-        text,
-        "offloaded",
-        f"{len(away)} blocks lie on the {found[away[0]]}, where no gradient passes",
-        evidence=evidence,
-    )
+    quantization, bare = need(draft.quantization), situation.request.trainer is None
+    row: Row[tuple[str, str]] | Row[tuple[str, str] | None]
+    if situation.request.purpose == "full" and quantization is None:
+        if bare:
+            return
+        row = _WEIGHTS_AWAY.row(situation.packages)
+    elif bare:
+        row = Row("4.32", None, _NO_BACKWARD, Evidence.RECORDED, "transformers 4.32.0, 4.37.2, 5.17.0")
+    else:
+        row = _ADAPTERS_AWAY.row(situation.packages)
+    if row.value is not None:
+        why = f"{len(blocks)} blocks lie on the {found[blocks[0]]}, where no gradient passes"
+        yield WillRaise("QVL411", Stage.STEP, *row.value, "offloaded", why, evidence=row.evidence)
 
 
 _COPIES_4_BIT = ByRelease(
