@@ -277,7 +277,11 @@ def _clash(situation: Situation, method: str, passed: Any, flags: list[str]) -> 
 
 
 def _asks_bnb(passed: Any) -> bool:
-    return passed is None or (isinstance(passed, ConfigObject) and passed.class_name == "BitsAndBytesConfig")
+    """Do the flags, or a BitsAndBytesConfig with one of them on, ask for bitsandbytes? Without a width the object asks for nothing (run: 4.37.2)."""
+    if passed is None:
+        return True
+    bnb = isinstance(passed, ConfigObject) and passed.class_name == "BitsAndBytesConfig"
+    return bnb and bool(passed.fields.get("load_in_4bit") or passed.fields.get("load_in_8bit"))
 
 
 def _before_438(situation: Situation) -> tuple[str, str, Evidence] | None:
