@@ -13,6 +13,8 @@ from qvl_preflight._version import __version__
 TYPE_CHECKING = False  # typing costs more than this whole module
 if TYPE_CHECKING:
     from qvl_preflight.api import FixedKwargs, check, doctor, explain, fix_kwargs
+    from qvl_preflight.diagnosis import diagnose
+    from qvl_preflight.diagnosis.result import Diagnosis
     from qvl_preflight.exceptions import FixDidNotConverge, InputError, PreflightError
     from qvl_preflight.facts import Facts
     from qvl_preflight.facts_from import collect_facts
@@ -21,14 +23,15 @@ if TYPE_CHECKING:
     from qvl_preflight.unknown import Unknown
 
 _HOMES = {
+    "diagnose": "diagnosis", "Diagnosis": "diagnosis.result",
     "check": "api", "fix_kwargs": "api", "doctor": "api", "explain": "api", "collect_facts": "facts_from", "FixedKwargs": "api",
     "Facts": "facts", "Unknown": "unknown", "Report": "report", "Finding": "report", "Fix": "report", "Change": "report", "MISSING": "missing",
     "PreflightError": "exceptions", "InputError": "exceptions", "FixDidNotConverge": "exceptions",
 }  # fmt: skip
 
 __all__ = [
-    "MISSING", "Change", "Facts", "Finding", "Fix", "FixDidNotConverge", "FixedKwargs", "InputError", "PreflightError", "Report", "Unknown",
-    "__version__", "check", "collect_facts", "doctor", "explain", "fix_kwargs",
+    "MISSING", "Change", "Diagnosis", "Facts", "Finding", "Fix", "FixDidNotConverge", "FixedKwargs", "InputError", "PreflightError", "Report", "Unknown",
+    "__version__", "check", "collect_facts", "diagnose", "doctor", "explain", "fix_kwargs",
 ]  # fmt: skip
 
 

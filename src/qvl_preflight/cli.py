@@ -142,6 +142,14 @@ def _stack_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_stack)
 
 
+def _diagnose_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the log; - or nothing: standard input")
+    parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save on the machine where it happened")
+    parser.add_argument("--here", action="store_true", help="it happened on this machine: combine with what it shows")
+    parser.add_argument("--json", action="store_true", help="a list: code, topic, title, message, confidence, fix, evidence")
+    parser.set_defaults(run=_diagnose)
+
+
 def _explain_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("code", help="QVL306, or the rule's name")
     parser.set_defaults(run=_explain)
@@ -162,6 +170,7 @@ _COMMANDS = {
     "check": ("look at one call of from_pretrained", _check_arguments),
     "plan": ("print where everything will land, and how far each stage comes", _plan_arguments),
     "stack": ("print releases that were seen to work together", _stack_arguments),
+    "diagnose": ("find the cause of a crash in its traceback or log", _diagnose_arguments),
     "explain": ("print the page of a rule", _explain_arguments),
     "rules": ("list the rules", _rules_arguments),
     "schema": ("print a JSON schema", _schema_arguments),
@@ -336,6 +345,12 @@ def _stack(arguments: argparse.Namespace) -> int:
     else:
         cli_output.write(requirements(stack, facts, arguments.purpose, arguments.method))
     return 0
+
+
+def _diagnose(arguments: argparse.Namespace) -> int:
+    from qvl_preflight.diagnose_command import run
+
+    return run(arguments)
 
 
 def _explain(arguments: argparse.Namespace) -> int:

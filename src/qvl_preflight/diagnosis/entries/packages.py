@@ -1,0 +1,40 @@
+"""Packages that do not go together, and builds that fail."""
+
+from qvl_preflight.diagnosis.entry import Entry
+from qvl_preflight.symptoms import Symptom
+
+ENTRIES = (
+    Entry("QVL690", "flash-attn-for-another-torch", "flash-attn-abi", "The installed flash-attn is compiled for another torch, CUDA or C library.",
+          "`pip uninstall flash-attn`, then the wheel for this torch, CUDA, Python and C++ ABI (or `pip install flash-attn --no-build-isolation`); or use `attn_implementation=\"sdpa\"`.",
+          (Symptom(r"flash_attn\w*cuda\S*\.so.{0,60}(undefined symbol|cannot open)", weight=.97), r"DLL load failed while importing flash_attn", r"No module named 'flash_attn_2_cuda", r"required by .{0,200}flash_attn_2_cuda", Symptom(r"undefined symbol: _ZN\w*(c10|at)\w*", weight=0.5), r"Your Flash Attention 2 installation seems to be broken", r"undefined symbol.{0,200}flash_attn", r"flash_attn_2_cuda.{0,200}undefined symbol")),
+    Entry("QVL691", "flash-attn-does-not-build", "flash-attn-build", "flash-attn is compiled at installation, and the compiler or torch is not there.",
+          "Install a ready wheel for this torch; or the CUDA toolkit (nvcc, CUDA_HOME), ninja and packaging, then `pip install flash-attn --no-build-isolation`.",
+          (r"flash_attn was requested, but nvcc was not found", r"FlashAttention is only supported on CUDA 11", r"Failed (building wheel for|to build) flash.attn", Symptom(r"No module named 'torch'[\s\S]{0,300}flash.attn", weight=.8), Symptom(r"flash.attn.{0,300}CUDA_HOME environment variable is not set", weight=.9), Symptom(r"CUDA_HOME environment variable is not set", weight=.5))),
+    Entry("QVL692", "torchvision-for-another-torch", "torchvision-skew", "torchvision is built for another torch.",
+          "Install the torchvision that belongs to this torch, from the same index: `pip install -U torch torchvision`.",
+          (r"torchvision::nms", r"torchvision.{0,60}(undefined symbol|has no attribute 'extension)", r"Couldn't load custom C\+\+ ops")),
+    Entry("QVL693", "companions-do-not-meet", "dep-skew-import", "Two packages of the stack are of releases that do not go together: one imports or passes what the other has not.",
+          "Update transformers, accelerate, peft, trl and huggingface_hub together, or take the set that `qvl-preflight stack` prints.",
+          (Symptom(r"cannot import name '\w+' from '(transformers|accelerate|peft|huggingface_hub|tokenizers|safetensors|trl|optimum|datasets)\b", type="ImportError", weight=.6),
+           Symptom(r"No module named '(transformers|accelerate|peft|huggingface_hub)\.", weight=.6), r"is required for a normal functioning of this module, but found",
+           Symptom(r"(Accelerator\.|unwrap_model|prepare_data_loader|DataLoaderConfiguration)\S*\(\) got an unexpected keyword argument", weight=.85), r"module compiled using NumPy 1\.x cannot be run", r"numpy\.dtype size changed")),
+    Entry("QVL694", "code-of-the-checkpoint", "remote-code-break", "The checkpoint's own code was written for another transformers.",
+          "Install the transformers that the model card or config.json names, or take a checkpoint whose architecture transformers has itself.",
+          (Symptom(frames=r"transformers_modules", type="AttributeError|ImportError|TypeError", weight=.8), Symptom(frames=r"(tokenization|modeling|configuration)_(qwen|chatglm|baichuan|internlm|internvl|minicpm|cogvlm|yi)\.py", type="AttributeError|ImportError|TypeError", weight=.55),
+           r"module 'transformers_modules\.\S+ ?has no attribute", r"cannot import name '(BeamSearchScorer|SampleOutput|DisjunctiveConstraint|LossKwargs|is_torch_fx_available|SlidingWindowCache)'", r"_set_gradient_checkpointing\(\) got an unexpected", r"Cache' object has no attribute '(seen_tokens|get_max_length|get_usable_length)", r"Tokenizer' object has no attribute '(IMAGE_ST|sp_tokenizer|tokenizer|vocab|encoder)", r"_pad\(\) got an unexpected keyword argument 'padding_side", r"_extract_past_from_model_output")),
+    Entry("QVL695", "packages-of-the-code", "remote-code-imports", "The checkpoint's own code imports packages that are not installed.",
+          "Install the packages that the message names.",
+          (Symptom(r"This modeling file requires the following packages that were not found in your environment", weight=.85),)),
+    Entry("QVL696", "toolkit-and-torch", "deepspeed-cuda-mismatch", "DeepSpeed compiles an operator, and nvcc is missing or of another CUDA than torch.",
+          "Install the CUDA toolkit of torch.version.cuda and set CUDA_HOME; or take no compiled optimizer (`torch_adam`, no offload).",
+          (r"unable to compile cuda/cpp extensions without a matching cuda version", r"Installed CUDA version .{0,30}does not match", r"CUDA_HOME does not exist, unable to compile", Symptom(type="CUDAMismatchException|MissingCUDAException"), r"Unable to JIT load the \w+ op", r"Error building extension '(cpu_adam|fused_adam|utils|transformer_inference)", Symptom(r"DeepSpeedCPUAdam' object has no attribute 'ds_opt_adam", weight=.6), Symptom(r"The detected CUDA version .{0,30}mismatches the version that was used to compile", weight=.7))),
+    Entry("QVL697", "auto-gptq-and-transformers", "gptq-version-skew", "auto-gptq, optimum, peft and transformers are of releases that do not go together.",
+          "Take the set that `qvl-preflight stack --method gptq` prints; from transformers 5 on GPTQ needs gptqmodel.",
+          (r"cannot import name 'no_init_weights' from 'transformers", Symptom(r"cannot import name", frames=r"auto_gptq|gptqmodel", weight=.8), r"cannot import name '\w+' from '(auto_gptq|gptqmodel)")),
+    Entry("QVL698", "autoawq-and-transformers", "awq-transformers-skew", "autoawq is not maintained, and this transformers has changed under it.",
+          "Take transformers up to 4.56 with autoawq, or from 5.0 on with gptqmodel; uninstall autoawq where nothing needs it.",
+          (Symptom(r"cannot import name|has no attribute|No module named", frames=r"[/\\]awq[/\\]", type="ImportError|AttributeError|ModuleNotFoundError", weight=.97), r"cannot import name '(PytorchGELUTanh|shard_checkpoint)", r"Catcher' object has no attribute")),
+    Entry("QVL990", "newer-than-this-transformers", "version-skew", "The checkpoint or the script was made for another release of transformers.",
+          "`pip install -U transformers` (and tokenizers with it), or the release that the model card names.",
+          (Symptom(r"Processor' object has no attribute '(image|video)_token", weight=0.75), r"data did not match any variant of untagged enum", r"rope_scaling must be a dictionary", r"Tokenizer class \w+ does not exist or is not currently imported", Symptom(r"^KeyError: (qwen\w*|llama\w*|mistral|mixtral|gemma\w*|phi\w*|internvl\w*|glm\w*|deepseek\w*)$", weight=.8), Symptom(r"unexpected keyword argument '(evaluation_strategy|eval_strategy|no_cuda|tokenizer|processing_class)", weight=.8), r"Disabling PyTorch because PyTorch", r"requires the PyTorch library but it was not found", Symptom(r"cannot import name '\w+(ForConditionalGeneration|ForCausalLM|Processor)' from 'transformers", weight=.85))),
+)  # fmt: skip

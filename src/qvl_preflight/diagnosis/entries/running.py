@@ -1,0 +1,41 @@
+"""Launching, training, and messages that mislead."""
+
+from qvl_preflight.diagnosis.entry import Entry
+from qvl_preflight.symptoms import Symptom
+
+ENTRIES = (
+    Entry("QVL791", "deepspeed-configuration-alone", "deepspeed-no-launcher", "A DeepSpeed configuration is in force, and DeepSpeed did not start: its placeholder of an optimizer remains.",
+          "Start with `deepspeed`, `torchrun` or `accelerate launch`; or take the DeepSpeed configuration out.",
+          (r"DummyOptim' object has no attribute", r"cannot create a DummyOptim", r"No module named 'mpi4py")),
+    Entry("QVL792", "data-parallel-over-a-split-model", "dataparallel-split", "Plain python with several visible GPUs: DataParallel copies a model that is split or quantised.",
+          "Set CUDA_VISIBLE_DEVICES=0, or start with `torchrun --nproc_per_node N` and one whole model per rank.",
+          (r"module must have its parameters and buffers on device", Symptom(r"Caught \w+ in replica \d", weight=.6))),
+    Entry("QVL793", "partitioned-weights", "zero3-quant", "ZeRO-3 holds pieces of the weights, and something needs them whole: quantised layers, or a loader that does not know of it.",
+          "Use ZeRO-2 or plain data parallel with quantised models.",
+          (Symptom(r"the shape in current model is torch\.Size\(\[0\]\)", weight=.8), Symptom(r"'weight' must be 2-D", weight=.6))),
+    Entry("QVL794", "mixed-dtypes-under-fsdp", "fsdp-mixed-dtype", "FSDP joins parameters of several dtypes into one.",
+          "Set bnb_4bit_quant_storage to the model's dtype, load all of it in that dtype, and cast LoRA weights alike.",
+          (r"Must flatten tensors with uniform dtype", r"Cannot flatten integer dtype tensors")),
+    Entry("QVL795", "spread-model-under-ddp", "device-map-ddp", "A model that is spread over several GPUs is wrapped in data parallel.",
+          'Give each rank the whole model on its own GPU: `device_map={"": LOCAL_RANK}`, or no device_map.',
+          (Symptom(r"device_ids and output_device arguments only work with single-device", weight=.85),)),
+    Entry("QVL796", "one-gpu-framework", "visible-devices-env", "The framework takes one GPU, and the process sees several.",
+          "Set CUDA_VISIBLE_DEVICES=0 before Python starts.", (r"Unsloth currently does not support multi GPU",)),
+    Entry("QVL494", "device-map-word", "device-map-string", "The device_map is a word that this transformers does not take.",
+          'Pass "auto", or `device_map={"": 0}`.', (r"If passing a string for device_map, please choose",)),
+    Entry("QVL890", "infinite-probabilities", "fp16-overflow", "The model gives inf or nan: mostly a model that was trained in bfloat16, in float16.",
+          "Load in bfloat16 where the GPU has it, else float32.",
+          (Symptom(r"probability tensor contains either inf, ?nan or element", weight=.7),)),
+    Entry("QVL891", "initialised-in-half", "half-init-cpu", "The model's code initialises weights in a half dtype on the CPU, where this torch cannot.",
+          "Load in float32 and convert afterwards, let `low_cpu_mem_usage=True` skip the initialisation, or update torch.",
+          (Symptom(r"(erfinv|normal_kernel_cpu|uniform_cpu|trunc_normal)\w* not implemented for '?(Half|BFloat16)", weight=.97),)),
+    Entry("QVL892", "half-on-the-cpu", "fp16-cpu", "float16 weights compute on the CPU, where this torch has no kernel for them.",
+          'Put the model on the GPU (`device_map={"": 0}`), or load it in float32 or bfloat16.',
+          (r"(cpu|addmm|LayerNorm|baddbmm|bmm|softmax|conv|compute_indices|upsample|RowwiseMoments|mul)\w* not implemented for '?Half",)),
+    Entry("QVL893", "gradients-in-half", "fp16-unscale", "The weights that are trained are half themselves, and the gradient scaler takes float32 alone.",
+          "Keep trained weights in float32 (for LoRA: `prepare_model_for_kbit_training`), or train with bf16=True.",
+          (r"Attempting to unscale FP16 gradients", r"unscale_cuda\w* not implemented for '?BFloat16")),
+    Entry("QVL991", "a-message-that-misleads", "misleading-message", "This line is a warning that does not stop anything: the model was built on the CPU and is moved later.",
+          "Nothing, where a GPU is used afterwards; the cause of the crash is another line.",
+          (Symptom(r"attempting to use Flash Attention 2(\.0)? with a model not initialized on GPU", weight=.4),)),
+)  # fmt: skip

@@ -1,0 +1,113 @@
+"""Text and patterns without what gets lost in pasting: blanks, line breaks, quotes, backticks, underscores, case."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+_DROPPED = " \t\r\n\v\f\"'`_*\u00a0\u200b\ufeff"
+# Full-width punctuation and smart quotes, as issues in Chinese and word processors write them.
+_PLAIN = str.maketrans({
+    "，": ",", "。": ".", "：": ":", "；": ";", "（": "(", "）": ")", "！": "!", "？": "?", "【": "[", "】": "]", "“": '"', "”": '"',
+    "‘": "'", "’": "'", "「": '"', "」": '"', "–": "-", "—": "-", "−": "-", "\u3000": " ", "＝": "=", "＜": "<", "＞": ">",
+})  # fmt: skip
+_DROP = {ord(sign): None for sign in _DROPPED}
+_ANSI = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]|\x1b\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+def plain(text: str) -> str:
+    """Colours and control signs dropped, punctuation as programs write it."""
+    return _ANSI.sub("", text).translate(_PLAIN)
+
+
+def squeeze(text: str) -> str:
+    """What is compared."""
+    return text.translate(_DROP).lower()
+
+
+def positions(text: str) -> list[int]:
+    """For each sign of the squeezed text where it stood."""
+    dropped = frozenset(_DROPPED)
+    found: list[int] = []
+    for index, sign in enumerate(text):
+        if sign not in dropped:
+            found += [index] * len(sign.lower())
+    return found
+
+
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern for squeezed text. A gap (``.*``) is at most 300 signs, so that every search is linear."""
+    parts, index, in_class = [], 0, False
+    while index < len(pattern):
+        sign = pattern[index]
+        if sign == "\\":
+            token = pattern[index : index + 2]
+            index += 2
+            if not in_class and (token in (r"\s", r"\b") or token[1] in _DROPPED):
+                index = _after_quantifier(pattern, index)
+                continue
+            parts.append(token)
+            continue
+        in_class = (in_class or sign == "[") and sign != "]"
+        index += 1
+        if sign in _DROPPED and sign != "*" and not in_class:
+            index = _after_quantifier(pattern, index)
+            continue
+        lone = sign == "." and not in_class and pattern[index : index + 1] not in ("*", "+", "?", "{")
+        parts.append(".?" if lone else sign)  # mostly stands for a quote
+    text = "".join(parts).replace(".*", ".{0,300}?").replace(r"\S+", r"\S{1,200}?").replace(r"\w+", r"\w{1,80}?")
+    return re.compile(text.replace(".{0,300}??", ".{0,300}?"), re.IGNORECASE | re.DOTALL)
+
+
+def _after_quantifier(pattern: str, index: int) -> int:
+    while index < len(pattern) and pattern[index] in "?*+":
+        index += 1
+    return index
+
+
+@cache
+def literal(pattern: str) -> str:
+    """The longest run of plain signs that every match must hold; empty where there is none."""
+    source = compiled(pattern).pattern
+    runs, run, depth, index = [""], "", 0, 0
+    if _alternates(source):
+        return ""
+    while index < len(source):
+        sign, step = source[index], 1
+        if sign == "\\":
+            sign, step = source[index + 1], 2
+            kind = sign if not sign.isalnum() else ""
+        elif sign == "[":
+            step, kind = source.index("]", index + 2) - index + 1, ""
+        elif sign in "()":
+            depth, kind = depth + (1 if sign == "(" else -1), ""
+        else:
+            kind = "" if sign in ".^$|{}?*+" else sign
+        after = source[index + step : index + step + 1]
+        if kind and depth == 0 and after not in ("?", "*", "{"):
+            run += kind
+        else:
+            runs, run = [*runs, run], ""
+        index += step
+        if sign == "{":
+            index = source.index("}", index) + 1
+    best = max([*runs, run], key=len).lower()
+    return best if len(best) >= 5 else ""
+
+
+def _alternates(source: str) -> bool:
+    """A choice at the top level: no part is in every match."""
+    depth = index = 0
+    while index < len(source):
+        if source[index] == "\\":
+            index += 2
+            continue
+        if source[index] == "[":
+            index = source.index("]", index + 2) + 1
+            continue
+        depth += {"(": 1, ")": -1}.get(source[index], 0)
+        if source[index] == "|" and depth == 0:
+            return True
+        index += 1
+    return False
