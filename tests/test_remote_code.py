@@ -140,3 +140,13 @@ def test_code_of_another_repository_is_not_looked_for(tmp_path: Path) -> None:
     """auto_map may name another repository, or leave the folder."""
     for named in ("other/repo--modeling.Model", "../modeling.Model", "modeling"):
         assert isinstance(remote_code(Checkpoint(str(tmp_path), {"auto_map": {"AutoModelForCausalLM": named}}), None), Unknown)
+
+
+def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:
+    """Who mends the code checks again in the same process."""
+    first = code_of(folder(tmp_path, '_no_split_modules = ["TextBlock"]'))
+    second = code_of(folder(tmp_path, '_no_split_modules = ["TextBlock", "VisionBlock"]'))
+    assert isinstance(first, RemoteCode)
+    assert isinstance(second, RemoteCode)
+    assert first.no_split("OwnModel") == ("TextBlock",)
+    assert second.no_split("OwnModel") == ("TextBlock", "VisionBlock")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,9 @@ def test_between_two_releases_that_differ_nothing_is_known() -> None:
     assert table.has_module("lost", (5, 0, 0)) is False
     assert table.has_module("lost", (4, 20, 0)) is None
     assert (table.span("lost"), table.span("m", "came")) == ("4.28 to 4.30", "5.0 on")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody writes to it."""
+    os.mkfifo(tmp_path / "modeling_x.py")
+    assert code_file(str(tmp_path), "modeling_x") == Unknown("modeling_x.py is no file")

@@ -134,3 +134,11 @@ def test_pages_can_be_read_while_it_is_off(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setenv("QVL_PREFLIGHT", "off")
     assert main(["explain", "QVL402"]) == 0
     assert "quantized-weights-on-the-cpu" in capsys.readouterr().out
+
+
+def test_a_file_that_changes_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook the same process goes on."""
+    project(tmp_path, '[tool.qvl-preflight]\nignore = ["QVL402"]', monkeypatch)
+    assert read_settings().ignore == ("QVL402",)
+    project(tmp_path, '[tool.qvl-preflight]\nignore = ["QVL404"]', monkeypatch)
+    assert read_settings().ignore == ("QVL404",)

@@ -131,11 +131,11 @@ def _plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _stack_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--purpose", choices=("inference", "lora", "qlora"), default="inference", help="what it must do (default: inference)"
-    )
+    from qvl_preflight.stack.proven import METHODS, PURPOSES
+
+    parser.add_argument("--purpose", choices=PURPOSES, default="inference", help="what it must do (default: inference)")
     method = "how the checkpoint is quantised (default: none)"
-    parser.add_argument("--method", choices=("none", "gptq", "bnb4", "bnb8"), default="none", help=method)
+    parser.add_argument("--method", choices=METHODS, default="none", help=method)
     parser.add_argument("--python", metavar="3.11", help="the Python that it must install on (default: the one of the facts)")
     parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save, in place of this machine")
     parser.add_argument("--json", action="store_true", help="packages, Python, where it was seen, what would change")

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qvl_preflight.plan import Kernel, LoadPlan, Situation, Stage, WillRaise
 from qvl_preflight.planner import STEPS
+from qvl_preflight.stack.accelerate import Unit, units
 from qvl_preflight.stack.placement import covering
 from qvl_preflight.unknown import Unknown
 
-if TYPE_CHECKING:
-    from qvl_preflight.safetensors import Tensor
-
 SCHEMA = "qvl-preflight/plan/1"
-_BLOCK = re.compile(r"^(.*?)\.(\d+)\.")
 # In words, in the order in which a release runs them.
 STAGES = {
     Stage.ARGUMENTS: "arguments", Stage.CONFIG: "configuration", Stage.ENVIRONMENT: "packages", Stage.DTYPE: "dtype", Stage.MODEL: "model", Stage.KERNEL: "kernel",
@@ -52,32 +49,21 @@ class Passed:
 
 
 def modules(situation: Situation, plan: LoadPlan) -> tuple[Module, ...] | Unknown:
-    """The lines, in the order of the files; Unknown where the folder holds no weights."""
+    """The lines, in loading order with the head last; Unknown where the folder holds no weights."""
     weights = situation.checkpoint.weights
     if isinstance(weights, Unknown):
         return weights
-    pieces: dict[str, list[Tensor]] = {}
-    for tensor in sorted(weights.tensors, key=lambda tensor: _order(tensor.name)):
-        block = _BLOCK.match(tensor.name)
-        pieces.setdefault(f"{block[1]}.{block[2]}" if block else tensor.name.rpartition(".")[0] or tensor.name, []).append(tensor)
-    return tuple(_joined(_module(name, tensors, plan) for name, tensors in pieces.items()))
+    pieces = sorted(
+        units(weights.tensors, Unknown("as they are stored")), key=lambda piece: not piece.is_block and "head" in piece.name
+    )
+    return tuple(_joined(_module(piece, plan) for piece in pieces))
 
 
-def _order(name: str) -> tuple[int, str, int]:
-    """Embeddings, blocks by number, the rest, the head: as a forward meets them."""
-    block = _BLOCK.match(name)
-    if block:
-        return 1, block[1], int(block[2])
-    return (0 if re.search(r"emb|wte|wpe", name) else 3 if "head" in name else 2), name, 0
-
-
-def _module(name: str, tensors: list[Tensor], plan: LoadPlan) -> Module:
-    device = None if isinstance(plan.device_map, Unknown) else covering(plan.device_map, name) or plan.device_map.get("")
-    quantized = isinstance(plan.kernel, Kernel) and bool(_BLOCK.match(f"{name}."))
-    return Module(
-        name, device, None if isinstance(plan.dtype, Unknown) else plan.dtype, plan.kernel.name if quantized and isinstance(plan.kernel, Kernel) else None,
-        sum(tensor.total_bytes for tensor in tensors),
-    )  # fmt: skip
+def _module(piece: Unit, plan: LoadPlan) -> Module:
+    device = None if isinstance(plan.device_map, Unknown) else covering(plan.device_map, piece.name) or plan.device_map.get("")
+    dtype = None if isinstance(plan.dtype, Unknown) else plan.dtype
+    kernel = plan.kernel.name if isinstance(plan.kernel, Kernel) and piece.is_block else None
+    return Module(piece.name, device, dtype, kernel, piece.total_bytes)
 
 
 def _joined(lines: Iterator[Module]) -> Iterator[Module]:

@@ -10,12 +10,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.missing import MISSING, Missing
+from qvl_preflight.remote_imports import MOST_FILES, CodeFile, code_file, parsed
 from qvl_preflight.unknown import Unknown
 
 if TYPE_CHECKING:
     from qvl_preflight.checkpoint import Checkpoint
 
-_MOST_FILES, _MOST_BYTES = 40, 2**21
 _ROOTS = (
     "PreTrainedModel",
     "nn.Module",
@@ -117,34 +117,34 @@ def remote_code(checkpoint: Checkpoint, loader: str | None) -> RemoteCode | Unkn
     return RemoteCode(classes, name) if name in classes else Unknown(f"{module}.py holds no class {name}")
 
 
-@lru_cache(maxsize=16)
 def _classes(folder: str, module: str) -> Mapping[str, CodeClass] | Unknown:
     """All classes of a module and of the folder's modules that it imports."""
     classes: dict[str, CodeClass] = {}
     seen: set[str] = set()
     waiting = [module]
-    while waiting and len(seen) < _MOST_FILES:
+    while waiting and len(seen) < MOST_FILES:
         current = waiting.pop()
-        path = os.path.join(folder, current.replace(".", os.sep) + ".py")
-        if current in seen or not os.path.isfile(path):
+        inside, _, name = current.rpartition(".")
+        file = None if current in seen else code_file(os.path.join(folder, *inside.split(".")), name)
+        if file is None:
             continue
         seen.add(current)
-        tree = _parsed(path)
-        if isinstance(tree, Unknown):
-            return tree
-        classes = {node.name: _read(node) for node in tree.body if isinstance(node, ast.ClassDef)} | classes
-        waiting += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]
+        found = file if isinstance(file, Unknown) else _classes_of(file)
+        if isinstance(found, Unknown):
+            return found
+        classes = {**found[0], **classes}
+        waiting += found[1]
     return classes if module in seen else Unknown(f"{module}.py is not in the folder")
 
 
-def _parsed(path: str) -> ast.Module | Unknown:
-    try:
-        if os.path.getsize(path) > _MOST_BYTES:
-            return Unknown(f"{os.path.basename(path)} is too large to read")
-        with open(path, encoding="utf-8") as file:
-            return ast.parse(file.read())
-    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        return Unknown(f"{os.path.basename(path)} cannot be read ({type(error).__name__})")
+@lru_cache(maxsize=64)
+def _classes_of(file: CodeFile) -> tuple[Mapping[str, CodeClass], tuple[str, ...]] | Unknown:
+    """The classes of one file, and the modules beside it that it imports anywhere."""
+    tree = parsed(file.text)
+    if isinstance(tree, str):
+        return Unknown(f"{file.module}.py cannot be read ({tree})")
+    beside = tuple(node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1)
+    return {node.name: _read(node) for node in tree.body if isinstance(node, ast.ClassDef)}, beside
 
 
 def _read(node: ast.ClassDef) -> CodeClass:

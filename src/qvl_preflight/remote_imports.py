@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from typing import Any
 from qvl_preflight.unknown import Unknown
 
 EXPORTS = os.path.join(os.path.dirname(__file__), "tables", "exports.txt")
-_MOST_FILES, _MOST_BYTES = 40, 2**21
+MOST_FILES, _MOST_BYTES = 40, 2**21
 _RELATIVE = re.compile(r"^\s*from\s+\.(\S+)\s+import", re.MULTILINE)
 
 
@@ -36,6 +37,12 @@ class CodeFile:
     text: str
 
     @property
+    def tree(self) -> ast.Module | Unknown:
+        """The file, parsed."""
+        found = parsed(self.text)
+        return Unknown(f"the checkpoint's code cannot be parsed ({found})") if isinstance(found, str) else found
+
+    @property
     def relatives(self) -> tuple[str, ...]:
         """The files beside it that it imports, as transformers finds them (get_relative_imports, 4.28 to 5.23)."""
         return tuple(dict.fromkeys(_RELATIVE.findall(self.text)))
@@ -43,7 +50,7 @@ class CodeFile:
     @property
     def runs(self) -> tuple[Import, ...] | Unknown:
         """The imports that the file runs whatever else holds: at its top, under no condition and in no try."""
-        tree = _parsed(self.text)
+        tree = self.tree
         if isinstance(tree, Unknown):
             return tree
         return tuple(found for node in tree.body for found in _imports(node))
@@ -51,14 +58,14 @@ class CodeFile:
     @property
     def runs_beside(self) -> tuple[str, ...]:
         """The files beside it that it imports at its top, under no condition and in no try. Code that does not parse runs nothing."""
-        tree = _parsed(self.text)
+        tree = self.tree
         body = [] if isinstance(tree, Unknown) else tree.body
         return tuple(node.module for node in body if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module)
 
     def looked_for(self, reading: str) -> tuple[str, ...] | Unknown:
         """The packages that transformers looks for before it runs the file. ``reading``: one of READINGS."""
         if reading in ("calls", "flash-calls"):
-            tree = _parsed(self.text)
+            tree = self.tree
             return tree if isinstance(tree, Unknown) else tuple(sorted(set(_in_tree(tree, reading, _from_transformers(tree)))))
         return tuple(dict.fromkeys(_in_text(self.text, reading)))
 
@@ -67,7 +74,9 @@ def code_file(folder: str, module: str) -> CodeFile | Unknown | None:
     """A module of a folder. None where the folder does not hold it."""
     path = os.path.join(folder, module + ".py")
     try:
-        if os.path.getsize(path) > _MOST_BYTES:
+        if not stat.S_ISREG((found := os.stat(path)).st_mode):
+            return Unknown(f"{module}.py is no file")  # opening a pipe would wait for ever
+        if found.st_size > _MOST_BYTES:
             return Unknown(f"{module}.py is too large to read")
         with open(path, encoding="utf-8") as file:
             return CodeFile(module, file.read())
@@ -81,7 +90,7 @@ def with_relatives(folder: str, module: str) -> dict[str, CodeFile | Unknown | N
     """A module and all that it imports from its folder, directly or not, in the order in which they are met."""
     found: dict[str, CodeFile | Unknown | None] = {}
     waiting = [module]
-    while waiting and len(found) < _MOST_FILES:
+    while waiting and len(found) < MOST_FILES:
         current = waiting.pop(0)
         if current not in found:
             found[current] = file = code_file(folder, current)
@@ -150,12 +159,13 @@ def _from_transformers(tree: ast.Module) -> set[str]:
 # ── what a file runs ──
 
 
-@lru_cache(maxsize=32)
-def _parsed(text: str) -> ast.Module | Unknown:
+@lru_cache(maxsize=64)
+def parsed(text: str) -> ast.Module | str:
+    """A text as Python; where it is none, the name of the error."""
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return Unknown(f"the checkpoint's code cannot be parsed ({type(error).__name__})")
+        return type(error).__name__
 
 
 def _imports(node: ast.stmt) -> Iterator[Import]:

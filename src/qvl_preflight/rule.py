@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from qvl_preflight.exceptions import InputError
@@ -51,7 +52,7 @@ class Rule:
         """The first line of the page."""
         return self.page.partition("\n")[0]
 
-    @property
+    @cached_property
     def needs(self) -> tuple[str, ...]:
         """The names that the judge asks for."""
         code = self.judge.__code__

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from qvl_preflight.exceptions import InputError
@@ -53,12 +54,17 @@ def read_settings(start: str | None = None) -> Settings:
     if found is None:
         return Settings()
     path, data = found
-    toml = _toml()
-    if toml is None:
+    if _toml() is None:
         note = f"{path}: its settings are not read, since this Python has no TOML reader; pip install tomli, or use Python 3.11"
         return Settings(path, notes=(note,))
+    return _parsed(path, data)
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: str, data: bytes) -> Settings:
+    """The file is read at every call, and parsed where it has changed: that takes longer than most checks."""
     try:
-        table = toml.loads(data.decode("utf-8")).get("tool", {}).get("qvl-preflight")
+        table = _toml().loads(data.decode("utf-8")).get("tool", {}).get("qvl-preflight")
     except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not readable as TOML ({str(error).partition(chr(10))[0]})") from error
     return Settings() if table is None else _checked(path, table)

@@ -25,16 +25,6 @@ def squeeze(text: str) -> str:
     return text.translate(_DROP).lower()
 
 
-def positions(text: str) -> list[int]:
-    """For each sign of the squeezed text where it stood."""
-    dropped = frozenset(_DROPPED)
-    found: list[int] = []
-    for index, sign in enumerate(text):
-        if sign not in dropped:
-            found += [index] * len(sign.lower())
-    return found
-
-
 @cache
 def compiled(pattern: str) -> re.Pattern[str]:
     """A pattern for squeezed text. A gap (``.*``) is at most 300 signs, so that every search is linear."""

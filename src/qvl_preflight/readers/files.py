@@ -71,11 +71,6 @@ def _where(error: Any) -> str:
     return f"line {mark.line + 1}: {problem}" if mark is not None else str(problem)
 
 
-def is_file(value: Any) -> bool:
-    """Is it the name of a file, rather than a value?"""
-    return isinstance(value, (str, os.PathLike)) and os.path.isfile(os.fspath(value))
-
-
 def beside(path: str | None, name: str) -> str:
     """A file that another names: as it stands, from the working folder, else next to the one that names it."""
     if path is None or os.path.isabs(name) or os.path.exists(name):

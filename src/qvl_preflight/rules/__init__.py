@@ -1,6 +1,7 @@
 """The rules, one module per theme. Codes: 1xx cuda, 2xx devices, 3xx quantization, 4xx placement, 6xx packages, 7xx launch, 8xx training,
 9xx checkpoint and call."""
 
+from functools import cache
 from importlib import import_module
 
 # Themes whose rules also judge a machine alone, without a call: the doctor loads these and no others.
@@ -25,6 +26,7 @@ THEMES = (
 )  # fmt: skip
 
 
+@cache
 def load_themes(themes: tuple[str, ...] = THEMES) -> None:
     """Import the themes, which registers their rules."""
     for theme in themes:

@@ -29,6 +29,11 @@ class Unit:
     name: str
     total_bytes: int
 
+    @property
+    def is_block(self) -> bool:
+        """Is it one of a row of numbered blocks?"""
+        return _BLOCK.match(f"{self.name}.") is not None
+
 
 def units(tensors: tuple[Tensor, ...], dtype: str | Unknown, shrink: float | None = None) -> tuple[Unit, ...]:
     """The pieces of a model in loading order: embeddings, blocks by number, the rest. ``shrink``: bytes per weight of a linear layer."""

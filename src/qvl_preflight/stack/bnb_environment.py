@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.request import ConfigObject
 from qvl_preflight.stack import cuda
-from qvl_preflight.stack.quant_checks import Check, accelerate, first_refusal
+from qvl_preflight.stack.quant_checks import BNB_AND_ACCELERATE, NO_GPU, Check, accelerate, first_refusal
 from qvl_preflight.unknown import need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -117,13 +118,13 @@ _METADATA = _check(_absent_in_4_bit, "PackageNotFoundError", "No package metadat
 _OLD_4_BIT = replace(
     _check(_too_old_for_4_bit, "ValueError", "4 bit quantization requires bitsandbytes>=0.39.0", "QVL309"), evidence=Evidence.SOURCE
 )
-_NO_GPU = _check(_no_cuda, "RuntimeError", "No GPU found. A GPU is needed for quantization.", "QVL332", "no-cuda")
+_NO_GPU = _check(_no_cuda, "RuntimeError", NO_GPU, "QVL332", "no-cuda")
 _LATEST = "Using `bitsandbytes` {}-bit quantization requires the latest version of bitsandbytes: `pip install -U bitsandbytes`"
 _NEEDS_CUDA = _check(_cuda_only, "RuntimeError", "CUDA is required but not available for bitsandbytes.", "QVL332", "no-cuda")
 
 
+@cache
 def _checks(bits: int) -> ByRelease[tuple[Check, ...]]:
-    both = "Using `load_in_8bit=True` requires Accelerate: `pip install accelerate` and the latest version of bitsandbytes"
     eight = "Using `bitsandbytes` 8-bit quantization requires Accelerate: `pip install accelerate` and the latest version of bitsandbytes"
     latest = _check(_counts_as_missing, "ImportError", _LATEST.format(bits), "QVL309")
     plain = accelerate(f"Using `bitsandbytes` {bits}-bit quantization requires Accelerate: `pip install accelerate`")
@@ -141,7 +142,7 @@ def _checks(bits: int) -> ByRelease[tuple[Check, ...]]:
     first = (_METADATA, _OLD_4_BIT)
     return ByRelease(
         "transformers",
-        Row("4.32", "4.38", (*first, _NO_GPU, _check(_absent, "ImportError", both, "QVL309")), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3035"),
+        Row("4.32", "4.38", (*first, _NO_GPU, _check(_absent, "ImportError", BNB_AND_ACCELERATE, "QVL309")), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3035"),
         Row("4.38", "4.41", (*first, _check(_counts_as_missing, "ImportError", eight, "QVL309")), Evidence.RUN, "transformers 4.40.2 quantizers/quantizer_bnb_4bit.py:60"),
         Row("4.41", "4.42", (*first, _NO_GPU, _check(_absent, "ImportError", eight, "QVL309")), Evidence.RUN, "transformers 4.41.2 quantizers/quantizer_bnb_4bit.py:60"),
         Row("4.42", "4.45", (*first, _NO_GPU, plain, absent), Evidence.RUN, "transformers 4.42.4 quantizers/quantizer_bnb_4bit.py:60"),

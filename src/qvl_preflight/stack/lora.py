@@ -196,9 +196,9 @@ def quantized_copies(situation: Situation, quantization: Quantization | Unknown 
 
 def unused_targets(situation: Situation) -> list[str]:
     """The names of target_modules that reach nothing, beside others that do; and the patterns of rank and alpha that name none of them."""
-    given, modules = config(situation), modules_of(situation.checkpoint)
+    given = config(situation)
     wanted = given.get("target_modules") if given else None
-    if given is None or modules is None or not isinstance(wanted, list):
+    if given is None or not isinstance(wanted, list) or (modules := modules_of(situation.checkpoint)) is None:
         return []
     names = {**modules.layers, **dict.fromkeys(modules.containers)}
     unused = [str(name) for name in wanted if not may_be_head(str(name)) and not hits(names, [name])]
@@ -215,9 +215,9 @@ def unused_targets(situation: Situation) -> list[str]:
 
 def by_tower(situation: Situation) -> tuple[list[str], list[str]] | None:
     """What a list of names reaches in the language model, and in a vision or audio tower; None where that is not known."""
-    given, modules = config(situation), modules_of(situation.checkpoint)
+    given = config(situation)
     wanted = given.get("target_modules") if given else None
-    if modules is None or not isinstance(wanted, list):
+    if not isinstance(wanted, list) or (modules := modules_of(situation.checkpoint)) is None:
         return None
     reached = hits(modules.linear, wanted)
     seeing = in_vision(reached)

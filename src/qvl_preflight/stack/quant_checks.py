@@ -17,6 +17,12 @@ from qvl_preflight.versions import Evidence, parse
 if TYPE_CHECKING:
     from qvl_preflight.plan import Situation
 
+# What more than one quantizer says.
+NO_GPU = "No GPU found. A GPU is needed for quantization."
+BNB_AND_ACCELERATE = (
+    "Using `load_in_8bit=True` requires Accelerate: `pip install accelerate` and the latest version of bitsandbytes"
+)
+
 Question = Callable[["Situation", Quantization], str | None]  # why it fails, None where it does not; raises Undecided
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Quantization, Stage, WillRaise
-from qvl_preflight.stack.quant_checks import Check, a_gpu, a_map, accelerate, capability, first_refusal, no_offload, package
+from qvl_preflight.stack.quant_checks import NO_GPU, Check, a_gpu, a_map, accelerate, capability, first_refusal, no_offload, package
 from qvl_preflight.unknown import need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
 
 _Checks = ByRelease[tuple[Check, ...]]
-_NO_GPU = "No GPU found. A GPU is needed for quantization."
 _OFFLOAD = "You are attempting to {} with a device_map that contains a CPU or disk device."
 
 
@@ -33,7 +32,7 @@ _AQLM = (
 )
 _EETQ_REST = (
     accelerate("Loading an EETQ quantized model requires accelerate (`pip install accelerate`)"),
-    a_gpu(_NO_GPU),
+    a_gpu(NO_GPU),
 )
 _EETQ_MAP = _OFFLOAD.format("load an EETQ model")
 _FBGEMM = ("fbgemm-gpu", "fbgemm-gpu-genai", "fbgemm-gpu-nightly", "fbgemm-gpu-cpu")
@@ -127,8 +126,8 @@ CHECKS: Mapping[str, _Checks] = {
     "higgs": _rows(("4.48", None, _HIGGS), file="higgs"),
     "hqq": _rows(
         # The configuration names a class that it never imported.
-        ("4.41", "4.49", (package("", "hqq", type_="UnboundLocalError").seen(), a_gpu(_NO_GPU), _HQQ_MAP)),
-        ("4.49", "4.54", (_HQQ, a_gpu(_NO_GPU), _HQQ_MAP)),
+        ("4.41", "4.49", (package("", "hqq", type_="UnboundLocalError").seen(), a_gpu(NO_GPU), _HQQ_MAP)),
+        ("4.49", "4.54", (_HQQ, a_gpu(NO_GPU), _HQQ_MAP)),
         ("4.54", "4.57", (_HQQ, _HQQ_MAP)),
         ("4.57", "5.0", (_HQQ,)),  # the map is looked at in the constructor, which never gets it: layers on the CPU load (run)
         ("5.0", None, (_HQQ, _HQQ_MAP.seen())),

@@ -13,6 +13,7 @@ from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.request import ConfigObject, LiveObject, show
 from qvl_preflight.stack import quant_methods
 from qvl_preflight.stack.cuda import available
+from qvl_preflight.stack.quant_checks import BNB_AND_ACCELERATE, NO_GPU
 from qvl_preflight.unknown import Undecided
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -287,10 +288,9 @@ def _asks_bnb(passed: Any) -> bool:
 def _before_438(situation: Situation) -> tuple[str, str, Evidence] | None:
     """Up to 4.37 what bitsandbytes needs is asked for before the checkpoint's configuration is read (run without a GPU: 4.36.2, 4.37.2)."""
     if not available(situation):
-        return "RuntimeError", "No GPU found. A GPU is needed for quantization.", Evidence.RUN
+        return "RuntimeError", NO_GPU, Evidence.RUN
     if not situation.packages.has("bitsandbytes") or not situation.packages.has("accelerate"):
-        text = "Using `load_in_8bit=True` requires Accelerate: `pip install accelerate` and the latest version of bitsandbytes"
-        return "ImportError", text, Evidence.SOURCE
+        return "ImportError", BNB_AND_ACCELERATE, Evidence.SOURCE
     return None
 
 

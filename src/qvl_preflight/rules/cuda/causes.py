@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.report import Finding, Fix, Severity
@@ -24,13 +24,16 @@ def reason(facts: Facts, devices: Devices, cause: str) -> Refusal | None:
     return refusal if refusal is not None and refusal.cause == cause else None
 
 
-def judged(code: str, cause: str, facts: Facts, devices: Devices, plan: LoadPlan | None, remedy: Fix) -> Iterator[Finding]:
-    """The finding of a cause: what the call will raise, or what this machine suffers from."""
+def judged(
+    code: str, cause: str, facts: Facts, devices: Devices, plan: LoadPlan | None, remedy: Fix | Callable[[object], Fix]
+) -> Iterator[Finding]:
+    """The finding of a cause: what the call will raise, or what this machine suffers from. ``remedy``: the fix, or what works it out then."""
     if plan is not None:
         yield from as_planned(plan, code, remedy)
     elif refusal := reason(facts, devices, cause):
         depends = f" (CUDA cannot be used if {refusal.condition})" if refusal.condition else ""
-        yield Finding(refusal.why + depends, "import", fix=remedy, severity=Severity.WARNING)
+        fix = remedy(refusal) if callable(remedy) else remedy
+        yield Finding(refusal.why + depends, "import", fix=fix, severity=Severity.WARNING)
 
 
 def used_gpus(devices: Devices, plan: LoadPlan | None) -> list[tuple[int, Gpu]]:

@@ -79,8 +79,11 @@ def driver_too_old(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Ite
     ## Fix safety
     Shown, not applied: a driver or a package must be replaced.
     """
-    commands = (install_command(facts),) if channel_for(facts) else ("nvidia-smi",)
-    remedy = Fix.display("Update the driver, or install a torch built for the driver's CUDA", *commands)
+
+    def remedy(_: object) -> Fix:
+        commands = (install_command(facts),) if channel_for(facts) else ("nvidia-smi",)
+        return Fix.display("Update the driver, or install a torch built for the driver's CUDA", *commands)
+
     yield from judged("QVL103", "driver-too-old", facts, devices, plan, remedy)
 
 

@@ -48,14 +48,16 @@ def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None, re
     ## Fix safety
     Shown, not applied: a package must be replaced. On a machine that has no GPU at all the call is put on the CPU, which is safe.
     """
-    remedy = Fix.display("Install a torch that is built with CUDA", install_command(facts))
     if plan is not None:
         plain = not isinstance(plan.quantization, Unknown) and plan.quantization is None
-        if remedies is not None and plain and has_no_gpu(facts):
-            remedy = remedies.on_cpu()
-        yield from as_planned(plan, "QVL102", remedy)
+        on_cpu = remedies.on_cpu() if remedies is not None and plain and has_no_gpu(facts) else None
+        yield from as_planned(plan, "QVL102", on_cpu or (lambda _: _with_cuda(facts)))
     elif (refusal := reason(facts, devices, "cpu-build")) and need(devices).physical:
-        yield Finding(f"{refusal.why}: this machine's GPUs stay idle", "import", fix=remedy, severity=Severity.WARNING)
+        yield Finding(f"{refusal.why}: this machine's GPUs stay idle", "import", fix=_with_cuda(facts), severity=Severity.WARNING)
+
+
+def _with_cuda(facts: Facts) -> Fix:
+    return Fix.display("Install a torch that is built with CUDA", install_command(facts))
 
 
 @rule("QVL104", Severity.ERROR, topic="gptq-on-cpu", symptoms=(r"GPU is required to quantize or run quantize model",))
@@ -121,15 +123,8 @@ def gpu_without_kernels(facts: Facts, devices: Devices, plan: LoadPlan | None) -
     ## Fix safety
     Shown, not applied: a package must be replaced.
     """
-    if channel_for(facts):
-        remedy = Fix.display("Install a torch that is built for this GPU", install_command(facts))
-    else:
-        remedy = Fix.display(
-            "Install a torch that is built for this GPU, or use another GPU",
-            'python -c "import torch; print(torch.cuda.get_arch_list())"',
-        )
     if plan is not None:
-        yield from as_planned(plan, "QVL114", remedy)
+        yield from as_planned(plan, "QVL114", lambda _: _for_this_gpu(facts))
     elif refusal_of(facts, devices) is None:
         archs, read = built_for(facts, Packages(facts))
         assumed = "" if read else " (if it is PyTorch's own wheel)"
@@ -137,7 +132,15 @@ def gpu_without_kernels(facts: Facts, devices: Devices, plan: LoadPlan | None) -
             without_kernels(gpu, archs) for gpu in need(devices).visible if not runs_on(archs, need(gpu.capability))
         )
         for sentence in without:  # GPUs of one model are one finding
-            yield Finding(f"{sentence}{assumed}: the first operation on it fails", "import", fix=remedy, severity=Severity.WARNING)
+            message = f"{sentence}{assumed}: the first operation on it fails"
+            yield Finding(message, "import", fix=_for_this_gpu(facts), severity=Severity.WARNING)
+
+
+def _for_this_gpu(facts: Facts) -> Fix:
+    if channel_for(facts):
+        return Fix.display("Install a torch that is built for this GPU", install_command(facts))
+    title = "Install a torch that is built for this GPU, or use another GPU"
+    return Fix.display(title, 'python -c "import torch; print(torch.cuda.get_arch_list())"')
 
 
 @rule("QVL115", Severity.ERROR, topic="no-cuda-visible", environment=True)
@@ -167,8 +170,8 @@ def torch_for_other_gpus(facts: Facts, devices: Devices, plan: LoadPlan | None) 
         return
     hip = False if isinstance(facts.torch, Unknown) else facts.torch.hip_build
     if isinstance(hip, str) and not isinstance(facts.gpus, Unknown) and facts.gpus:
-        remedy = Fix.display("Install a torch that is built with CUDA", install_command(facts))
-        yield Finding(f"torch is built for ROCm {hip}, and the GPU is NVIDIA's", "import", fix=remedy, severity=Severity.WARNING)
+        message = f"torch is built for ROCm {hip}, and the GPU is NVIDIA's"
+        yield Finding(message, "import", fix=_with_cuda(facts), severity=Severity.WARNING)
     elif refusal := reason(facts, devices, "other-gpu"):
         # A processor's own graphics are an AMD GPU too, and nobody misses those.
         yield Finding(refusal.why, "import", fix=remedy, severity=Severity.NOTE)
