@@ -16,6 +16,13 @@ from qvl_preflight.facts_from import facts_of
 _MOST = 64 << 20  # of a larger log the last part is read
 
 
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the log; - or nothing: standard input")
+    parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save on the machine where it happened")
+    parser.add_argument("--here", action="store_true", help="it happened on this machine: combine with what it shows")
+    parser.add_argument("--json", action="store_true", help="a list: code, topic, title, message, confidence, fix, evidence")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Exit 1 where a cause was found, 0 where none is known."""
     if arguments.here and arguments.facts:

@@ -1,0 +1,51 @@
+"""``qvl-preflight doctor``: this machine, and a model's plain call on it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+from qvl_preflight.commands.options import listed, online_options, report_options
+from qvl_preflight.commands.showing import show
+from qvl_preflight.exceptions import InputError
+from qvl_preflight.facts_from import facts_of
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="M", help="a folder or hub id: say what its plain call will do here, too")
+    online_options(parser)
+    parser.add_argument("--save", metavar="F", help="write the facts to F, to be replayed with --facts")
+    report_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    facts = facts_of(arguments.facts)
+    if arguments.save:
+        _save(arguments.save, facts.to_dict())
+    select, ignore = listed(arguments.select), listed(arguments.ignore)
+    if arguments.model:
+        from qvl_preflight.api import check
+
+        online = arguments.timeout if arguments.online else False
+        report = check(arguments.model, facts=facts if arguments.facts else None, online=online, select=select, ignore=ignore)
+        return show(report, arguments)
+    from qvl_preflight.environment import examine
+
+    return show(examine(facts, select, ignore), arguments)
+
+
+def _save(path: str, data: Any) -> None:
+    """A pipe that nobody reads is refused rather than waited for."""
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NONBLOCK", 0), 0o666)
+        with open(number, "w", encoding="utf-8") as file:
+            if hasattr(os, "set_blocking"):
+                os.set_blocking(number, True)
+            json.dump(data, file, indent=1)
+            file.write("\n")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); name a file in a folder that is there and yours"
+        ) from error
