@@ -286,6 +286,7 @@ def test_mixed_models_are_not_named_where_cuda_may_number_them_otherwise() -> No
         pytest.param(1, 1, "the current device of this process", id="a current device is where the process works"),
         pytest.param(0, 0, "the current device of this process", id="also where it is the first"),
         pytest.param(5, 0, "the first GPU", id="a current device that is not visible does not count"),
+        pytest.param(-5, 0, "the first GPU", id="nor one below the first"),
         pytest.param(Unknown("not initialised"), 0, "the first GPU", id="CUDA is not initialised"),
     ],
 )
@@ -322,6 +323,8 @@ def rank(local_rank: int | Unknown, launcher: str = "torchrun", world_size: int 
         pytest.param(rank(1, "slurm"), {"SLURM_LOCALID": "3"}, FOUR, Home(1, A100, "LOCAL_RANK 1"), id="the local rank before Slurm's local id"),
         pytest.param(rank(Unknown("x"), "slurm"), {"SLURM_LOCALID": "9"}, FOUR, None, id="a local id beyond the visible ones has none"),
         pytest.param(rank(Unknown("x"), "slurm"), {"SLURM_LOCALID": "%t"}, FOUR, None, id="a local id that is no number"),
+        pytest.param(rank(Unknown("x"), "slurm"), {"SLURM_LOCALID": "²"}, FOUR, None, id="a local id in digits that Python does not read"),
+        pytest.param(rank(-5), {}, FOUR, None, id="a local rank below 0 has none"),
         pytest.param(rank(Unknown("x")), {}, FOUR, None, id="a rank that nobody knows has none"),
     ],
 )  # fmt: skip

@@ -59,7 +59,7 @@ class _Formatter(argparse.HelpFormatter):
 
     def __init__(self, prog: str) -> None:
         columns = os.environ.get("COLUMNS", "")
-        super().__init__(prog, width=(int(columns) if columns.isdigit() else 80) - 2)
+        super().__init__(prog, width=(int(columns) if columns.isdecimal() else 80) - 2)
 
 
 def _parser(command: str) -> argparse.ArgumentParser:

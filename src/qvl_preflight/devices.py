@@ -182,7 +182,7 @@ def home(facts: Facts, devices: Devices | Unknown, needed_bytes: int = 0) -> Hom
     if not devices.order_known:
         return Home(0, "the GPU that CUDA numbers 0", "models are mixed, and CUDA may number them otherwise than nvidia-smi")
     current = facts.torch.current_device if not isinstance(facts.torch, Unknown) else None
-    if isinstance(current, int) and current < len(gpus):
+    if isinstance(current, int) and 0 <= current < len(gpus):
         return _home(gpus, current, "the current device of this process")
     free = [gpu.free_bytes if isinstance(gpu.free_bytes, int) else None for gpu in gpus]
     for ordinal, room in enumerate(free):
@@ -199,9 +199,9 @@ def _home_of_rank(facts: Facts, gpus: tuple[Gpu, ...]) -> Home | None:
         return _home(gpus, 0, "the only GPU that this rank sees")
     local_rank = facts.launch.local_rank if not isinstance(facts.launch, Unknown) else None
     if isinstance(local_rank, int):
-        return _home(gpus, local_rank, f"LOCAL_RANK {local_rank}") if local_rank < len(gpus) else None
+        return _home(gpus, local_rank, f"LOCAL_RANK {local_rank}") if 0 <= local_rank < len(gpus) else None
     slurm = facts.variables.get("SLURM_LOCALID", "")
-    if slurm.isdigit() and int(slurm) < len(gpus):
+    if slurm.isdecimal() and int(slurm) < len(gpus):
         return _home(gpus, int(slurm), f"SLURM_LOCALID {slurm}")
     return None
 

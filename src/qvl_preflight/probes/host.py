@@ -124,9 +124,9 @@ def _ram() -> tuple[int | Unknown, int | Unknown]:
     total, available = size["MemTotal"], size.get("MemAvailable", size["MemTotal"])
     for limit_file, used_file in _cgroup_files():
         limit, used = read_text(limit_file), read_text(used_file)
-        if limit and limit.strip().isdigit() and int(limit) < total:
+        if limit and limit.strip().isdecimal() and int(limit) < total:
             total = int(limit)
-            available = max(0, min(available, total - int(used))) if used and used.strip().isdigit() else min(available, total)
+            available = max(0, min(available, total - int(used))) if used and used.strip().isdecimal() else min(available, total)
     return total, available
 
 

@@ -72,7 +72,7 @@ def _launcher(env: dict[str, str], notebook: bool) -> str:
     if "TORCHELASTIC_RUN_ID" in env or (ranked and "LOCAL_RANK" in env):
         return "torchrun"
     # In a salloc shell SLURM_NTASKS is set as well; only a step of several tasks is a launch.
-    if env.get("SLURM_STEP_NUM_TASKS", "1").isdigit() and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in env:
+    if env.get("SLURM_STEP_NUM_TASKS", "1").isdecimal() and int(env.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in env:
         return "slurm"
     return "notebook" if notebook else "python"
 

@@ -154,7 +154,7 @@ def invalid_max_memory(plan: LoadPlan, request: Request, remedies: Remedies) -> 
 
 def _key(key: object) -> object:
     number = str(key).removeprefix("cuda:")
-    return int(number) if number.isdigit() else key
+    return int(number) if number.isdecimal() else key
 
 
 def _size(value: object) -> object:

@@ -153,7 +153,7 @@ class _Building:
     def _part(self, name: str, node: Mapping[str, Any], trie: Trie) -> Part:
         self.buffers += [(_join(name, buffer[0]), self._buffer(*buffer[1:])) for buffer in node.get("b", ())]
         if "each" in node:
-            numbers = sorted(map(int, trie)) if all(key.isdigit() for key in trie) else []
+            numbers = sorted(map(int, trie)) if all(key.isdecimal() for key in trie) else []
             if numbers != list(range(len(trie))):
                 raise _Unlike
             children = tuple(self._part(_join(name, str(number)), node["each"], trie[str(number)]) for number in numbers)

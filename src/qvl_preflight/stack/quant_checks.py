@@ -117,7 +117,7 @@ def current_capability(situation: Situation) -> tuple[int, int] | None:
     capabilities = {need(gpu.capability) for gpu in visible}
     if len(capabilities) == 1:
         return capabilities.pop()
-    if not need(situation.devices).order_known or current >= len(visible):
+    if not need(situation.devices).order_known or not 0 <= current < len(visible):
         raise Undecided("which of the different GPUs comes first")
     return need(visible[current].capability)
 

@@ -229,4 +229,4 @@ def _bare_cuda(situation: Situation, value: Any) -> int:
     if whole and situation.packages.at_least("transformers", 5) and local.isdecimal():
         return int(local)
     current = torch.current_device if not isinstance(torch, Unknown) else torch
-    return current if isinstance(current, int) else 0
+    return current if isinstance(current, int) and current >= 0 else 0

@@ -141,7 +141,7 @@ def list_that_ends_early(devices: Devices, plan: LoadPlan | None) -> Iterator[Fi
         return
     meant = [entry for entry in known.unread[1:] if (gpu := named(entry, known.physical)) and gpu not in known.visible]
     parts = re.split(r"[\s;:|-]+", known.setting.strip())
-    if len(parts) > 1 and all(part.isdigit() for part in parts) and len(known.physical) > 1:
+    if len(parts) > 1 and all(part.isdecimal() for part in parts) and len(known.physical) > 1:
         meant = parts[1:]
     seen = f"this process sees {len(known.visible)} GPU{'s' * (len(known.visible) != 1)}"
     fix = Fix.display("Separate with commas, and name GPUs that exist", f"export CUDA_VISIBLE_DEVICES={_mended(known)}")
