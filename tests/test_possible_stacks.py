@@ -68,3 +68,42 @@ def test_shards_are_not_said_to_stay_on_the_cpu(checkpoints: Path) -> None:
     """FSDP moves them, whatever is installed."""
     topics = found(checkpoints, "Qwen/Qwen2-7B-Instruct-GPTQ-Int4", {}, purpose="qlora", trainer={"fsdp": "full_shard"})
     assert "QVL402" not in {finding.code for finding in topics.values()}
+
+
+# ── where nobody looked for GPUs ────────────────────────────────────────────────────────────────────────────────────────────────
+
+NO_LOOK: dict[str, Any] = {"gpus": None, "driver": None, "nvidia": None, "torch": None, "host": None}
+
+
+def unlooked(root: Path, model: str, packages: dict[str, Any], **arguments: Any) -> dict[str, Finding]:
+    """As `found`, where nothing is known of GPUs either."""
+    facts = machine("a100", packages=packages, packages_complete=False, **NO_LOOK)
+    report = qvl_preflight.check(str(root / model), facts=facts, **arguments)
+    return {finding.topic: finding for finding in report.findings if finding.severity is not Severity.NOTE}
+
+
+def test_what_a_gpu_mends_is_not_said(checkpoints: Path) -> None:
+    """bitsandbytes needs a GPU, "cuda" means one, fp16 training takes one: nobody says that there is none."""
+    assert not unlooked(checkpoints, "Qwen/Qwen2-7B-Instruct", {}, quantization_config=BNB, device_map="auto")
+    assert not unlooked(checkpoints, "Qwen/Qwen2-7B-Instruct", {"transformers": "4.57.1"}, device_map="cuda")
+    assert not unlooked(checkpoints, "Qwen/Qwen2-0.5B-Instruct", {"transformers": "4.37.2"}, purpose="full", trainer={"fp16": True})
+
+
+def test_what_runs_without_a_gpu_is_not_said(checkpoints: Path) -> None:
+    """float16 on the CPU of an old torch fails there; with a GPU it is a matter of where people move the model."""
+    assert not unlooked(checkpoints, "Qwen/Qwen2-0.5B-Instruct", {"transformers": "4.37.2", "torch": "2.1.2"})
+
+
+def test_awq_on_the_cpu_is_said_where_it_is_asked_for(checkpoints: Path) -> None:
+    """autoawq computes on a GPU only, and without one old releases refuse; without a device_map people move the model themselves."""
+    finding = unlooked(checkpoints, "example/awq", {}, device_map="cpu")["awq-no-cuda"]
+    assert (finding.severity, finding.raises) == (Severity.WARNING, None)
+    assert "without a GPU" in finding.message
+    assert "awq-no-cuda" not in unlooked(checkpoints, "example/awq", {})
+    assert "awq-no-cuda" not in unlooked(checkpoints, "example/awq", {"transformers": "5.23.0"}, device_map="cpu")
+
+
+def test_autoawq_is_assumed_for_awq_models_alone(checkpoints: Path) -> None:
+    """It breaks peft beside transformers 4.57, for every model: who has no AWQ model does not have it."""
+    topics = found(checkpoints, "Qwen/Qwen2-7B-Instruct", {}, purpose="lora", dtype="bfloat16", device_map={"": 0})
+    assert "awq-transformers-skew" not in topics

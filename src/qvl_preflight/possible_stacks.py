@@ -2,6 +2,9 @@
 
 A kind of failure is said where at least half of the possible releases have it, and says which. One that a single combination has
 is not: it would be a warning on calls that work nearly everywhere.
+
+Where nobody looked for GPUs, a stack has an exception if the call ends in one with a GPU, and without one as well, be it another, or is not
+known to load there.
 """
 
 from __future__ import annotations
@@ -11,32 +14,65 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.judge import judge
+from qvl_preflight.plan import Stage
 from qvl_preflight.planner import make_plan
 from qvl_preflight.report import Applicability, Finding, Severity
-from qvl_preflight.stack.eras import Hypothesis, hypotheses
+from qvl_preflight.stack.eras import Hypothesis, hypotheses, with_and_without_gpu
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import LoadPlan, Situation
     from qvl_preflight.rule import Rule
 
 
-def on_possible_stacks(
-    situation: Situation, rules: Iterable[Rule], said: set[str], offer: Callable[[Situation, LoadPlan], dict[str, Any]]
-) -> list[Finding]:
+_Offer = Callable[["Situation", "LoadPlan"], dict[str, Any]]
+
+
+def on_possible_stacks(situation: Situation, rules: Iterable[Rule], said: set[str], offer: _Offer) -> list[Finding]:
     """A warning for each topic, not ``said`` yet, that at least half of the possible stacks have."""
     stacks = hypotheses(situation)
-    if len(stacks) < 2:
+    machines = with_and_without_gpu(situation)
+    if machines is not None and not stacks:
+        stacks = (Hypothesis(situation, "", assumes_transformers=False),)
+    elif len(stacks) < 2:
         return []
     by_topic: dict[str, dict[Hypothesis, Finding]] = {}
     for stack in stacks:
-        found, _ = judge(rules, offer(stack.situation, make_plan(stack.situation)))
-        for finding in found:
-            if finding.severity is not Severity.NOTE:
-                by_topic.setdefault(finding.topic, {}).setdefault(stack, finding)
+        for finding in [
+            *_grave(stack.situation, make_plan(stack.situation), rules, offer),
+            *_either_way(stack.situation, rules, offer),
+        ]:
+            by_topic.setdefault(finding.topic, {}).setdefault(stack, finding)
     return [
         _said_of(met, stacks)
         for topic, met in sorted(by_topic.items())
         if topic not in said and 2 * len(_names(met)) >= len(_names(stacks))
+    ]
+
+
+def _grave(situation: Situation, plan: LoadPlan, rules: Iterable[Rule], offer: _Offer) -> list[Finding]:
+    found, _ = judge(rules, offer(situation, plan))
+    return [finding for finding in found if finding.severity is not Severity.NOTE]
+
+
+def _either_way(situation: Situation, rules: Iterable[Rule], offer: _Offer) -> list[Finding]:
+    """What the call raises on a machine with a GPU, where it raises something on one without a GPU, too, or is not known to load there."""
+    machines = with_and_without_gpu(situation)
+    if machines is None:
+        return []
+    plans = [make_plan(machine) for machine in machines]
+    there, gone = (
+        [finding for finding in _grave(machine, plan, rules, offer) if finding.raises is not None]
+        for machine, plan in zip(machines, plans, strict=True)
+    )
+    both = {finding.topic for finding in there} & {finding.topic for finding in gone}
+    instead = next((finding.message for finding in gone if finding.topic not in both), None)
+    if instead is None:
+        open_ = (reason for stage, _, reason in plans[1].undecided if stage is Stage.ENVIRONMENT)
+        instead = next((f"it is not known {reason.removesuffix(', is not known')}" for reason in open_), None)
+    return [
+        finding if finding.topic in both else replace(finding, message=f"{finding.message}; and without a GPU, {instead}")
+        for finding in there
+        if finding.topic in both or instead is not None
     ]
 
 

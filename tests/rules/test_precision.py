@@ -127,3 +127,18 @@ def test_float16_goes_to_the_gpu_where_there_is_one(checkpoints: Path) -> None:
     assert fixed["device_map"] == {"": 0}
     fixed = qvl_preflight.fix_kwargs(str(checkpoints / SMALL), purpose="inference", facts=facts, torch_dtype=HALF, device_map="cpu")
     assert fixed.to_plain() == {"torch_dtype": {"__dtype__": "float32"}, "device_map": "cpu"}
+
+
+def test_tf32_hangs_on_the_gpu_alone(checkpoints: Path) -> None:
+    """Its refusal is the same in every release: it is said where none is known."""
+    facts = machine("t4", packages={}, packages_complete=False)
+    found = qvl_preflight.check(str(checkpoints / SMALL), facts=facts, purpose="full", trainer={"bf16": True, "tf32": True})
+    assert "QVL808" in codes(found)
+
+
+def test_a_trainer_takes_the_model_to_the_gpu(checkpoints: Path) -> None:
+    """Without a device_map the weights lie on the CPU until then; bf16=True is emulated on a T4 all the same."""
+    versions = packages(transformers="4.51.3", torch="2.6.0", accelerate="1.6.0", peft="0.15.2")
+    assert "QVL930" in codes(report(checkpoints, "t4", {"bf16": True}, "lora", versions))
+    assert "QVL930" not in codes(report(checkpoints, "t4", {"bf16": True, "use_cpu": True}, "lora", versions))
+    assert "QVL930" not in codes(report(checkpoints, "a100", {"bf16": True}, "lora", versions))

@@ -220,3 +220,50 @@ def test_a_process_whose_cuda_runs_is_not_told_that_its_gpu_is_hidden(checkpoint
         qvl_preflight.doctor(facts=facts),
     ):
         assert [finding.code for finding in report.findings] == ["QVL206"]
+
+
+RANK_0_OF_4 = {"launcher": "torchrun", "world_size": 4, "rank": 0, "local_rank": 0, "local_world_size": 4, "notebook": False}
+
+
+@pytest.mark.parametrize(
+    ("hardware", "changes", "said"),
+    [
+        ("two-gpus", {}, True),
+        ("two-gpus", {"launch": {**RANK_0_OF_4, "local_world_size": 2}}, False),  # four ranks on two hosts
+        ("two-gpus", {"launch": {**RANK_0_OF_4, "launcher": "slurm"}}, False),  # each task has a GPU of its own
+        ("a100", {"env": {"CUDA_VISIBLE_DEVICES": "0"}}, False),  # a launcher can set it for each rank
+        ("no-gpu", {}, False),  # gloo, on the CPU
+    ],
+)
+def test_ranks_and_gpus(checkpoints: Path, hardware: str, changes: dict[str, Any], said: bool) -> None:
+    """A rank that has its GPU is told of those that have none, where it is known that they have none."""
+    facts = machine(hardware, **{"launch": RANK_0_OF_4, **changes})
+    found = qvl_preflight.check(str(checkpoints / "Qwen/Qwen2-7B-Instruct"), facts=facts, purpose="full")
+    assert ("QVL712" in {finding.code for finding in found.findings}) == said
+
+
+@pytest.mark.parametrize(
+    ("release", "hardware", "call", "said"),
+    [
+        ("4.45.2", "a100", {"device_map": "cpu"}, True),
+        ("4.45.2", "a100", {"device_map": {"": "cpu"}}, False),  # QVL317 refuses a dict
+        ("4.45.2", "a100", {}, False),  # people move it themselves
+        ("4.45.2", "a100", {"device_map": "cuda"}, False),
+        ("4.51.3", "no-gpu", {"device_map": "cpu"}, False),  # IPEX
+        ("4.53.3", "a100", {"device_map": "cpu"}, True),
+        ("5.23.0", "a100", {"device_map": "cpu"}, False),  # gptqmodel
+    ],
+)
+def test_awq_on_the_cpu(checkpoints: Path, release: str, hardware: str, call: dict[str, Any], said: bool) -> None:
+    """autoawq computes on a GPU only; the other ways have a page of their own, or work."""
+    packages = {
+        "transformers": release,
+        "torch": "2.6.0",
+        "accelerate": "1.6.0",
+        "autoawq": "0.2.7",
+        "triton": "3.2.0",
+        "gptqmodel": "7.7.0",
+    }
+    facts = machine(hardware, packages={**packages, "intel-extension-for-pytorch": "2.6.0"})
+    found = qvl_preflight.check(str(checkpoints / "example/awq"), facts=facts, **call)
+    assert ("QVL327" in {finding.code for finding in found.findings}) == said

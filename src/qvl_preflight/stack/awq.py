@@ -64,13 +64,27 @@ _NO_IPEX = replace(
     package("Please install IPEX package with `pip install intel_extension_for_pytorch`.", "intel-extension-for-pytorch", type_="AssertionError"),
     code="QVL313",
 ).seen()  # fmt: skip
+
+
+def _asked_onto_the_cpu(situation: Situation, quantization: Quantization) -> str | None:
+    """A bare device has become ``{"": torch.device("cpu")}`` by then, which 4.53 is the first to compare with (quantizer_awq.py:86)."""
+    given = situation.request.device_map
+    return (
+        "the device_map puts all of the model on the CPU, which awq layers do not take"
+        if given is not None and situation.request.named_devices == ["cpu"]
+        else None
+    )
+
+
+_CPU = Check(_asked_onto_the_cpu, "ValueError", _MAP.text, "QVL327", "offload")
 _BRANCHES = (_on_a_gpu(_GPU_OR_IPEX), _on_a_gpu(_MAP), _on_the_cpu(_IPEX_DISK), _on_the_cpu(_NO_IPEX))
 _CHECKS: ByRelease[tuple[Check, ...]] = ByRelease(
     "transformers",
     Row("4.35", "4.38", (_GPU, _AUTOAWQ, _ACCELERATE, _MAP), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3168"),
     Row("4.38", "4.46", (_ONLY_GPU, _AUTOAWQ, _ACCELERATE, _MAP), Evidence.RUN, "transformers 4.45.2 utils/quantization_config.py AwqConfig.post_init"),
     Row("4.46", "4.48", (_AUTOAWQ, _ACCELERATE, _GPU_OR_IPEX, _MAP), Evidence.RUN, "transformers 4.46.3 quantizers/quantizer_awq.py:48"),
-    Row("4.48", "5.0", (_AUTOAWQ, _ACCELERATE, *_BRANCHES), Evidence.RUN, "transformers 4.48.3, 4.57.1 quantizers/quantizer_awq.py:48"),
+    Row("4.48", "4.53", (_AUTOAWQ, _ACCELERATE, *_BRANCHES), Evidence.RUN, "transformers 4.48.3, 4.52.4 quantizers/quantizer_awq.py:48"),
+    Row("4.53", "5.0", (_AUTOAWQ, _ACCELERATE, *_BRANCHES, _on_a_gpu(_CPU)), Evidence.RUN, "transformers 4.53.3, 4.57.1 quantizers/quantizer_awq.py:48"),
     Row("5.0", None, (_GPTQMODEL, _ACCELERATE), Evidence.RECORDED, "transformers 5.17.0 quantizers/quantizer_awq.py"),
 )  # fmt: skip
 # The layers of llm-awq, another packing of the same weights.
@@ -132,6 +146,29 @@ _BREAK = "cannot import name 'PytorchGELUTanh' from 'transformers.activations'"
 def _broken(situation: Situation) -> bool:
     release = situation.packages.release("transformers") or (0,)
     return (4, 57) <= release < (5,) and situation.packages.has("autoawq")
+
+
+# What autoawq's GEMM layers compute with (awq/modules/linear.py, awq/modules/linear/gemm.py).
+_COMPUTES_WITH: ByRelease[tuple[str, str]] = ByRelease(
+    "autoawq",
+    Row("0.1", "0.2.6", ("RuntimeError", ""), Evidence.SOURCE, "autoawq 0.1.8 awq/modules/linear.py:105: a CUDA extension, and nothing else"),
+    Row("0.2.6", None, ("ValueError", "Pointer argument (at 0) cannot be accessed from Triton (cpu tensor?)"), Evidence.SOURCE, "autoawq 0.2.9 awq/modules/linear/gemm.py:49"),
+)  # fmt: skip
+
+
+def forward(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """FORWARD: autoawq's layers on the CPU, by the call's own word, beside a GPU that keeps transformers from choosing IPEX."""
+    quantization = _awq(draft)
+    if quantization is None or not quantization.pre_quantized or not situation.request.asks_for_cpu:
+        return
+    if situation.packages.at_least("transformers", 5) or str(quantization.config.get("version") or "gemm").lower() == "ipex":
+        return
+    if not cuda.available(situation) or need(draft.devices) != ("cpu",):
+        return
+    row = _COMPUTES_WITH.row(situation.packages)
+    condition = "triton or autoawq-kernels is installed" if row.value[1] else None
+    why = "the device_map puts the model on the CPU, and autoawq's layers compute on a GPU only"
+    yield WillRaise("QVL327", Stage.FORWARD, *row.value, "offload", why, condition, row.evidence)
 
 
 def adapters(situation: Situation, draft: Draft) -> Iterator[WillRaise]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from qvl_preflight.facts import Gpu
 from qvl_preflight.request import ConfigObject
 from qvl_preflight.unknown import Unknown
 from qvl_preflight.versions import parse
@@ -27,13 +28,87 @@ class Era:
 
 
 ERAS = (
-    Era("4.34.1", {"accelerate": "0.23.0", "optimum": "1.13.2", "auto-gptq": "0.4.2", "peft": "0.5.0", "bitsandbytes": "0.41.1"}),
-    Era("4.34.1", {"accelerate": "0.23.0", "optimum": "1.13.2", "auto-gptq": "0.7.1", "peft": "0.8.2", "bitsandbytes": "0.41.1"}),
-    Era("4.37.2", {"accelerate": "0.26.1", "optimum": "1.16.2", "auto-gptq": "0.7.1", "peft": "0.8.2", "bitsandbytes": "0.42.0"}),
-    Era("4.45.2", {"accelerate": "1.0.1", "optimum": "1.22.0", "auto-gptq": "0.7.1", "peft": "0.13.2", "bitsandbytes": "0.44.1"}),
-    Era("4.51.3", {"accelerate": "1.6.0", "optimum": "1.24.0", "gptqmodel": "2.2.0", "peft": "0.15.2", "bitsandbytes": "0.45.5"}),
-    Era("4.57.1", {"accelerate": "1.11.0", "optimum": "2.0.0", "gptqmodel": "4.2.5", "peft": "0.18.1", "bitsandbytes": "0.48.1"}),
-    Era("5.23.0", {"accelerate": "1.15.0", "optimum": "2.3.0", "gptqmodel": "7.7.0", "peft": "0.21.2", "bitsandbytes": "0.50.2"}),
+    Era(
+        "4.34.1",
+        {
+            "torch": "2.1.0",
+            "accelerate": "0.23.0",
+            "optimum": "1.13.2",
+            "auto-gptq": "0.4.2",
+            "peft": "0.5.0",
+            "bitsandbytes": "0.41.1",
+        },
+    ),
+    Era(
+        "4.34.1",
+        {
+            "torch": "2.1.0",
+            "accelerate": "0.23.0",
+            "optimum": "1.13.2",
+            "auto-gptq": "0.7.1",
+            "peft": "0.8.2",
+            "bitsandbytes": "0.41.1",
+        },
+    ),
+    Era(
+        "4.37.2",
+        {
+            "torch": "2.2.0",
+            "accelerate": "0.26.1",
+            "optimum": "1.16.2",
+            "auto-gptq": "0.7.1",
+            "peft": "0.8.2",
+            "bitsandbytes": "0.42.0",
+            "autoawq": "0.1.8",
+        },
+    ),
+    Era(
+        "4.45.2",
+        {
+            "torch": "2.4.1",
+            "accelerate": "1.0.1",
+            "optimum": "1.22.0",
+            "auto-gptq": "0.7.1",
+            "peft": "0.13.2",
+            "bitsandbytes": "0.44.1",
+            "autoawq": "0.2.6",
+        },
+    ),
+    Era(
+        "4.51.3",
+        {
+            "torch": "2.6.0",
+            "accelerate": "1.6.0",
+            "optimum": "1.24.0",
+            "gptqmodel": "2.2.0",
+            "peft": "0.15.2",
+            "bitsandbytes": "0.45.5",
+            "autoawq": "0.2.8",
+        },
+    ),
+    Era(
+        "4.57.1",
+        {
+            "torch": "2.9.0",
+            "accelerate": "1.11.0",
+            "optimum": "2.0.0",
+            "gptqmodel": "4.2.5",
+            "peft": "0.18.1",
+            "bitsandbytes": "0.48.1",
+            "autoawq": "0.2.9",
+        },
+    ),
+    Era(
+        "5.23.0",
+        {
+            "torch": "2.14.1",
+            "accelerate": "1.15.0",
+            "optimum": "2.3.0",
+            "gptqmodel": "7.7.0",
+            "peft": "0.21.2",
+            "bitsandbytes": "0.50.2",
+        },
+    ),
 )
 
 _Range = tuple[str, str]  # of transformers: from, up to but not including
@@ -96,7 +171,7 @@ def hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
         assumed = {
             name: version
             for name, version in {"transformers": era.transformers, **era.companions}.items()
-            if not _answered(known, name)
+            if not _answered(known, name) and (name != "autoawq" or situation.checkpoint.quant_method == "awq")
         }
         stack = {**known, **assumed}
         if assumed and stack not in stacks and _fits(stack, situation):
@@ -106,6 +181,22 @@ def hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
             label = " and ".join(f"{name} {assumed[name]}" for name in told)
             found.append(Hypothesis(replace(situation, facts=facts), label, "transformers" in assumed))
     return tuple(found)
+
+
+def with_and_without_gpu(situation: Situation) -> tuple[Situation, Situation] | None:
+    """The situation on a machine with one GPU, of which nothing else is known, and on one without; None where the facts say which it is."""
+    facts = situation.facts
+    if (
+        not isinstance(facts.gpus, Unknown)
+        or not isinstance(facts.driver, Unknown)
+        or not isinstance(facts.nvidia, Unknown)
+        or facts.other_gpus
+    ):
+        return None
+    return (
+        replace(situation, facts=replace(facts, gpus=(Gpu(0),))),
+        replace(situation, facts=replace(facts, gpus=(), driver=None)),
+    )
 
 
 def _answered(known: Mapping[str, str | Literal[False] | Unknown], name: str) -> bool:

@@ -56,22 +56,21 @@ _NO_TF32 = "--tf32 requires Ampere or a newer GPU arch, cuda>=11 and torch>=1.7"
 _BOTH = "At most one of fp16 and bf16 can be True, but not both"
 
 
-def trainer_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """TRAINER: the precisions that TrainingArguments refuses, in its order: bf16, both at once, fp16, tf32."""
+# TrainingArguments asks in this order: bf16, both at once, fp16, tf32. Each is a step of its own: what one hangs on leaves the others decided.
+
+
+def both_precisions(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """TRAINER: fp16 and bf16 at once."""
     given = situation.request.trainer or {}
-    if given.get("bf16") is True or given.get("bf16_full_eval") is True:
-        yield from _bf16(situation)
     if given.get("fp16") is True and given.get("bf16") is True:
         why = "fp16 and bf16 are both asked for, and a step has one precision"
         yield WillRaise("QVL809", Stage.TRAINER, "ValueError", _BOTH, "trainer-precision", why, evidence=Evidence.RUN)
-    if given.get("fp16") is True or given.get("fp16_full_eval") is True:
-        yield from _fp16(situation)
-    if given.get("tf32") is True:
-        yield from _tf32(situation)
 
 
-def _bf16(situation: Situation) -> Iterator[WillRaise]:
-    if situation.request.trains_on_cpu:
+def bf16(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """TRAINER: bf16 where TrainingArguments refuses it."""
+    given = situation.request.trainer or {}
+    if not (given.get("bf16") is True or given.get("bf16_full_eval") is True) or situation.request.trains_on_cpu:
         return
     refusal = cuda.refusal(situation)
     if refusal is not None:
@@ -90,7 +89,11 @@ def _bf16(situation: Situation) -> Iterator[WillRaise]:
     yield WillRaise("QVL806", Stage.TRAINER, "ValueError", below.value, "trainer-precision", why, evidence=below.evidence)
 
 
-def _fp16(situation: Situation) -> Iterator[WillRaise]:
+def fp16(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """TRAINER: fp16 without a GPU."""
+    given = situation.request.trainer or {}
+    if not (given.get("fp16") is True or given.get("fp16_full_eval") is True):
+        return
     row = _FP16_REFUSED_UNTIL.row(situation.packages)
     if row.value is None or (situation.packages.release("torch") or (0,)) >= row.value:
         return
@@ -111,7 +114,10 @@ def _fp16(situation: Situation) -> Iterator[WillRaise]:
     )
 
 
-def _tf32(situation: Situation) -> Iterator[WillRaise]:
+def tf32(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """TRAINER: tf32 on a GPU that has none, or without one. Every release and every torch refuses it in the same words."""
+    if (situation.request.trainer or {}).get("tf32") is not True:
+        return
     refusal = cuda.refusal(situation)
     gpu = None if refusal else cuda.first_below(situation, ("cuda:0",), cuda.AMPERE)
     if refusal is None and gpu is None:
@@ -146,7 +152,9 @@ def emulated_bfloat16(situation: Situation, plan: LoadPlan) -> tuple[str, Gpu] |
 
 
 def _will_be_moved(situation: Situation) -> bool:
-    """Without a device_map people move a plain model to the GPU themselves; who names its dtype means to compute in it."""
+    """Without a device_map people move a plain model to the GPU themselves; who names its dtype means to compute in it. So does a Trainer."""
+    if situation.request.trains and situation.request.trainer is not None and not situation.request.trains_on_cpu:
+        return True
     asked = situation.request.kwargs.get("dtype", situation.request.kwargs.get("torch_dtype"))
     return situation.request.device_map is None and not situation.request.trains_on_cpu and asked in (Dtype("bfloat16"), "bfloat16")
 

@@ -113,7 +113,8 @@ def more_processes_than_gpus(request: Request, launch: Launch, devices: Devices)
     The job starts more processes on this host than it has GPUs.
 
     ## What happens
-    Each process takes the GPU of its number. The first one without a GPU stops with `invalid device ordinal`, and the others wait for it.
+    Each process takes the GPU of its number. The first one without a GPU stops with `invalid device ordinal`, and the others wait for it. The
+    ranks that have a GPU see no fault of their own: it is said in each of them.
 
     ## Example
     ```python hardware=four-processes-two-gpus purpose=full
@@ -127,21 +128,21 @@ def more_processes_than_gpus(request: Request, launch: Launch, devices: Devices)
     ## Fix safety
     Shown, not applied: it is a matter of how the job is started.
     """
-    if (
-        isinstance(launch, Unknown)
-        or not isinstance(launch.local_rank, Unknown)
-        or not is_rank(launch)
-        or launch.launcher == "slurm"
-    ):
+    if isinstance(launch, Unknown) or not is_rank(launch) or launch.launcher == "slurm":
         return
-    if isinstance(devices, Unknown) or request.trains_on_cpu:
+    if isinstance(devices, Unknown) or request.trains_on_cpu or any(gpu.mig is True for gpu in devices.physical):
         return
-    processes, gpus = launch.local_world_size, len(devices.visible)
+    processes, gpus, rank = launch.local_world_size, len(devices.visible), launch.local_rank
+    if isinstance(rank, int) and (rank >= gpus or (gpus == 1 and devices.setting is not None)):
+        return  # QVL207 speaks of a rank without a GPU; and a launcher can show each rank one of its own
     if isinstance(processes, int) and processes > gpus > 0:
         message = f"{processes} processes are started on this host, and {gpus} GPU{'s are' if gpus != 1 else ' is'} visible: {processes - gpus} of them have none"
-        yield Finding(
-            message, "import", fix=Fix.display("Start one process per GPU", f"accelerate launch --num_processes {gpus} …")
+        command = (
+            f"accelerate launch --num_processes {gpus} …"
+            if launch.launcher == "accelerate"
+            else f"torchrun --nproc_per_node {gpus} …"
         )
+        yield Finding(message, "import", fix=Fix.display("Start one process per GPU", command))
 
 
 @rule(

@@ -80,6 +80,38 @@ def awq_offloaded(plan: LoadPlan, request: Request, remedies: Remedies) -> Itera
     yield from as_planned(plan, "QVL317", fix)
 
 
+@rule(
+    "QVL327",
+    Severity.WARNING,
+    topic="awq-no-cuda",
+    symptoms=(
+        r"Pointer argument \(at \d+\) cannot be accessed from Triton \(cpu tensor\?\)[\s\S]*awq|awq[\s\S]*cannot be accessed from Triton",
+    ),
+)
+def awq_asked_onto_the_cpu(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    The call puts an AWQ model on the CPU, and autoawq computes on a GPU only.
+
+    ## What happens
+    Up to transformers 4.52 the load passes: `device_map="cpu"` has become a `torch.device` where "cpu" is looked for. The first forward then stops
+    in autoawq's kernel. 4.53 to 4.57 refuse it: `ValueError: You are attempting to load an AWQ model with a device_map that contains a CPU or disk
+    device`. Where no GPU is visible 4.48 to 4.57 take IPEX instead; from 5.0 on gptqmodel has kernels for the CPU.
+
+    ## Example
+    ```python stack=middle-awq
+    AutoModelForCausalLM.from_pretrained("example/awq", device_map="cpu")
+    ```
+    Use instead:
+    ```python stack=middle-awq
+    AutoModelForCausalLM.from_pretrained("example/awq", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Safe: the same weights, on the GPU that is there.
+    """
+    yield from as_planned(plan, "QVL327", remedies.on_gpu())
+
+
 @rule("QVL320", Severity.ERROR, topic="awq-transformers-skew", symptoms=(r"cannot import name 'PytorchGELUTanh'",))
 def autoawq_breaks(plan: LoadPlan) -> Iterator[Finding]:
     """
