@@ -103,6 +103,7 @@ WITHIN_STACK = (
     "no_split",
     "attention_support",
     "flash",
+    "flash_library",
     "attention",
     "module_names",
     "placement",

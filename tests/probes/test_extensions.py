@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from elf_files import library
 from qvl_preflight.probes import extensions
 from qvl_preflight.unknown import Unknown
 
@@ -115,3 +116,46 @@ def test_the_libraries_of_bitsandbytes(site: Path) -> None:
         (package / name).write_bytes(b"")
     found = extensions.probe()["extensions"]
     assert [name for name in found if "bitsandbytes" in name] == ["libbitsandbytes_cuda126", "libbitsandbytes_cuda130"]
+
+
+C10 = [b"_ZN3c105ErrorC2Ev", b"_ZNK2at6Tensor4sizeEv", b"_ZN5torch3jitEv"]
+FLASH = f"flash_attn_2_cuda.{TAG}.so"
+
+
+@pytest.fixture
+def flash(site: Path) -> Path:
+    """flash-attn beside that torch, whose libraries define three names."""
+    (site / "flash_attn").mkdir()
+    (site / "flash_attn" / "flash_attn_interface.py").write_bytes(b"")
+    (site / "torch" / "lib").mkdir()
+    (site / "torch" / "lib" / "libc10.so").write_bytes(library(C10[:1]))
+    (site / "torch" / "lib" / "libtorch_cpu.so").write_bytes(library(C10[1:]))
+    return site
+
+
+@pytest.mark.parametrize(
+    ("asks_for", "weakly", "expected"),
+    [
+        pytest.param(C10, [], True, id="all of them are there"),
+        pytest.param([*C10, b"_ZN3c104goneEv"], [], False, id="one is of another torch"),
+        pytest.param(C10, [b"_ZN3c104goneEv"], True, id="what may stay undefined does not count"),
+        pytest.param([*C10, b"cudaMalloc", b"_ZSt4cout"], [], True, id="other libraries' names are not looked for"),
+    ],
+)
+def test_a_library_of_another_torch_does_not_load(flash: Path, asks_for: list[bytes], weakly: list[bytes], expected: bool) -> None:
+    """As the loader would: each name of torch's has to be defined in one of torch's libraries."""
+    (flash / FLASH).write_bytes(library([b"PyInit_flash_attn_2_cuda"], asks_for, weakly) + b"libcudart.so.12\0")
+    assert extensions.probe()["extensions"]["flash_attn_2_cuda"] is expected
+
+
+def test_libraries_that_cannot_be_read_prove_nothing(flash: Path) -> None:
+    """A torch whose libraries are broken or elsewhere says nothing about what it defines."""
+    (flash / FLASH).write_bytes(library(asks_for=[b"_ZN3c104goneEv"]) + b"libcudart.so.12\0")
+    (flash / "torch" / "lib" / "libc10.so").write_bytes(b"\x7fELF")
+    assert extensions.probe()["extensions"]["flash_attn_2_cuda"] is True
+
+
+def test_flash_attention_4_has_no_such_library(site: Path) -> None:
+    """It shares the folder, and brings no compiled part."""
+    (site / "flash_attn").mkdir()
+    assert "flash_attn_2_cuda" not in extensions.probe()["extensions"]

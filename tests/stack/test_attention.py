@@ -108,3 +108,41 @@ def test_a_registered_name_may_be_known(tmp_path: Path) -> None:
     mine = qvl_preflight.check(folder, facts=facts, device_map={"": 0}, attn_implementation="my_attention").findings
     slip = qvl_preflight.check(folder, facts=facts, device_map={"": 0}, attn_implementation="flash_attn_2").findings
     assert [(f.code, f.severity.value) for f in (*mine, *slip) if f.severity] == [("QVL905", "warning"), ("QVL905", "error")]
+
+
+FOREIGN = [
+    ("4.33.3", "llama", None, None),  # imports no flash-attn yet
+    ("4.37.2", "llama", None, "RuntimeError"),  # run
+    ("4.37.2", "qwen2", None, "RuntimeError"),
+    ("4.36.2", "qwen2", None, None),  # not there yet, and no module that imports it
+    ("4.46.3", "llama", None, "RuntimeError"),  # run
+    ("4.46.3", "bloom", None, None),  # its module does not import it
+    ("4.51.3", "bloom", None, "RuntimeError"),  # modeling_utils does
+    ("4.54.1", "llama", None, "ImportError"),  # run
+    ("4.55.4", "llama", None, None),  # run: loads
+    ("4.57.1", "llama", FLASH, "ImportError"),  # run
+    ("4.57.1", "llama", "sdpa", None),
+    ("5.23.0", "llama", FLASH, "ImportError"),  # run
+    ("5.23.0", "llama", None, None),  # run: loads
+]
+
+
+@pytest.mark.parametrize(("release", "model", "asked", "kind"), FOREIGN)
+def test_a_flash_attn_for_another_torch(tmp_path: Path, release: str, model: str, asked: str | None, kind: str | None) -> None:
+    """Which release meets it, and which model, whether or not the call asks for it; without a GPU none does."""
+    folder = config(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model, "architectures": ["LlamaForCausalLM"]}))
+    packages = {"transformers": release, "torch": "2.4.1", "accelerate": "1.15.0", "flash-attn": "2.5.8"}
+    kwargs = {"attn_implementation": asked} if asked else {}
+    for hardware, expected in (("a100", kind), ("no-gpu", None)):
+        for loads in (False, True):
+            facts = machine(
+                hardware,
+                packages=packages,
+                torch={"cuda_build": "12.1", "hip_build": False},
+                extensions={"flash_attn_2_cuda": loads},
+            )
+            plan = qvl_preflight.check(folder, facts=facts, **kwargs).plan
+            assert plan is not None
+            met = [entry.type for entry in plan.raises if entry.code == "QVL937"]
+            assert met == ([expected] if expected and not loads else []), (hardware, loads)

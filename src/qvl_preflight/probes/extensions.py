@@ -1,8 +1,9 @@
 """Compiled extensions by their files: is each there, and can the installed torch load it? Nothing is imported.
 
-An extension of auto-gptq or gptqmodel is linked against one CUDA runtime (its file names ``libcudart.so.N``) and one Python ABI (its file
-name carries the tag). On a torch without CUDA it cannot be loaded at all. bitsandbytes brings a library for each CUDA; which one it loads is
-worked out elsewhere.
+An extension of auto-gptq, gptqmodel or flash-attn is linked against one CUDA runtime (its file names ``libcudart.so.N``) and one Python ABI
+(its file name carries the tag), and asks for names that torch's libraries have to define: another torch may lack some of them ("undefined
+symbol"). On a torch without CUDA it cannot be loaded at all. bitsandbytes brings a library for each CUDA; which one it loads is worked out
+elsewhere.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ import sys
 from typing import Any
 
 from qvl_preflight.facts import Torch
+from qvl_preflight.probes.elf import Library
 from qvl_preflight.probes.packages import find_module, probe_torch
 from qvl_preflight.unknown import Unknown
 
 _AUTO_GPTQ = ("exllama_kernels", "exllamav2_kernels", "autogptq_cuda_64", "autogptq_cuda_256", "autogptq_marlin_cuda")
 # Up to 5.x its kernels come compiled; 7.x compiles them when they are first used.
+_FLASH = ("flash_attn_2_cuda",)
+_OF_TORCH = re.compile(rb"_ZNK?(3c10|2at|5torch)")  # mangled names in torch's own namespaces
 _GPTQMODEL = ("gptqmodel_marlin_kernels", "gptqmodel_exllamav2_kernels", "gptqmodel_exllama_kernels", "gptqmodel_machete_kernels")
 
 
 def probe() -> dict[str, Any]:
     """``extensions``, for the packages that are installed."""
     names: tuple[str, ...] = _AUTO_GPTQ if find_module("auto_gptq", "__init__.py") is not None else ()
+    names += _FLASH if find_module("flash_attn", "flash_attn_interface.py") is not None else ()  # flash-attn-4 has no such part
     names += _GPTQMODEL if find_module("gptqmodel", "__init__.py") is not None else ()
     found: dict[str, bool | Unknown] = dict.fromkeys(_bitsandbytes(), True)
     if names:
@@ -50,6 +55,8 @@ def _loads(name: str, torch: Torch | Unknown) -> bool | Unknown:
         return Unknown(torch.reason)
     if not _abi_fits(os.path.basename(path)) or torch.cuda_build is False:
         return False
+    if _asks_in_vain(path):
+        return False
     wanted = _cuda_runtime(path)
     if isinstance(torch.cuda_build, Unknown) or wanted is None:
         return Unknown(f"{name} is there; which CUDA runtime it needs could not be read")
@@ -74,6 +81,21 @@ def _find(name: str) -> str | None:
 def _abi_fits(file_name: str) -> bool:
     tag = re.search(r"\.(?:cpython-|cp)(\d+)", file_name)
     return tag is None or tag.group(1) == f"{sys.version_info[0]}{sys.version_info[1]}"
+
+
+def _asks_in_vain(path: str) -> bool:
+    """Whether it asks for a name of torch's that none of torch's libraries defines. False where that cannot be read."""
+    torch = find_module("torch", "version.py")
+    if torch is None:
+        return False
+    folder = os.path.join(os.path.dirname(torch), "lib")
+    try:
+        wanted = [name for name in Library(path).asks_for if _OF_TORCH.match(name)]
+        files = [name for name in os.listdir(folder) if name.startswith(("libc10", "libtorch")) and name.endswith(".so")]
+        libraries = [Library(os.path.join(folder, name)) for name in files] if wanted else []
+        return bool(libraries) and any(not any(library.defines(name) for library in libraries) for name in wanted)
+    except (OSError, ValueError):
+        return False
 
 
 def _cuda_runtime(path: str) -> str | None:

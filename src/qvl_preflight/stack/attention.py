@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
-from qvl_preflight.stack import flash
+from qvl_preflight.stack import flash, flash_library
 from qvl_preflight.stack.attention_support import RUN, takes
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -50,6 +50,7 @@ def asked_for(situation: Situation) -> str | None:
 def attention(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """MODEL: an attention implementation that is not known, that the model's class does not take, or whose package does not do."""
     asked = asked_for(situation)
+    yield from flash_library.load(situation, asked)
     if asked is None:
         return
     if "/" in asked and situation.packages.at_least("transformers", 4, 48):

@@ -64,6 +64,16 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "today-old-flash": {**_NEW, "packages": {**_TODAY, "flash-attn": "2.2.0"}},
     "today-old-tokenizers": {**_NEW, "packages": {**_TODAY, "tokenizers": "0.22.1"}},
     "today-torch-2.5": {**_NEW, "packages": {**_TODAY, "torch": "2.5.1"}},
+    "legacy-foreign-flash": {
+        **_OLD,
+        "packages": {**_LEGACY, "flash-attn": "2.5.8"},
+        "extensions": {**_KERNELS, "flash_attn_2_cuda": False},
+    },
+    "today-foreign-flash": {
+        **_NEW,
+        "packages": {**_TODAY, "flash-attn": "2.8.3"},
+        "extensions": {"flash_attn_2_cuda": False},
+    },
     "legacy-new-peft": {**_OLD, "packages": {**_LEGACY, "peft": "0.14.0"}},
     "today-bnb": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.50.2"}},
     "today-bnb-0.46": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.46.1"}},

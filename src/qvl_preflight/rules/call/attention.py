@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qvl_preflight.checkpoint import Checkpoint
+from qvl_preflight.facts import Facts, Packages
 from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Dtype, Request
 from qvl_preflight.rule import as_planned, rule
+
+_FOR_THIS_TORCH = Fix.display(
+    "Leave flash-attn out, or compile it for this torch",
+    "pip uninstall -y flash-attn",
+    "pip install --force-reinstall --no-deps --no-cache-dir --no-build-isolation flash-attn",
+)
 
 
 @rule(
@@ -215,3 +222,30 @@ def _own_attention(request: Request) -> Fix:
     given = [key for key in ("attn_implementation", "use_flash_attention_2") if key in request.kwargs]
     edits = tuple(Edit(key, request.get(key), MISSING) for key in given)
     return Fix("Leave the attention to the release", Applicability.REQUIRED, edits)
+
+
+@rule("QVL937", Severity.ERROR, topic="flash-attn-abi")  # its symptoms: QVL690, which knows no release
+def flash_attn_for_another_torch(plan: LoadPlan, request: Request, facts: Facts) -> Iterator[Finding]:
+    """
+    The installed flash-attn is compiled for another torch.
+
+    ## What happens
+    flash-attn comes compiled for one release of torch, one CUDA and one C++ ABI; beside another torch its library asks for names that are not there
+    (`undefined symbol`). transformers imports it wherever a GPU is visible, whatever attention the call asks for: up to 4.47 with the models that can use
+    it, from 4.48 to 4.54 with every model. From 4.55 on only `attn_implementation="flash_attention_2"` meets it.
+
+    ## Example
+    ```python stack=today-foreign-flash
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, attn_implementation="flash_attention_2")
+    ```
+    Use instead:
+    ```python stack=today-foreign-flash
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Required, from transformers 4.55 on: without the argument the release takes PyTorch's own attention; the same result, with differences in the last digits.
+    Shown for older releases: a flash-attn for this torch, or none.
+    """
+    newer = Packages(facts).at_least("transformers", 4, 55)
+    yield from as_planned(plan, "QVL937", _own_attention(request) if newer else _FOR_THIS_TORCH)
