@@ -80,6 +80,7 @@ LAYERS = (
 )
 WITHIN_STACK = (
     "requirements",
+    "absent",
     "skew",
     "auto_classes",
     "left_over",

@@ -177,7 +177,7 @@ def read_checkpoint(
     source = find_source(model, asked, place or Place(env))
     if source is None:
         raise InputError(f"{model}: no such folder; expected one that holds config.json")
-    if source.folder is None and not offline:
+    if source.folder is None and (not offline or source.hub == "modelscope"):
         raise InputError(_not_cached(source, asked, env))
     name = "/".join(filter(None, (asked.subfolder.strip("/"), "config.json")))
     path = source.path(name)

@@ -28,7 +28,7 @@ from qvl_preflight.sections import (
     Torch,
     unsaid,
 )  # fmt: skip
-from qvl_preflight.unknown import Undecided, Unknown, need
+from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import parse
 
 SCHEMA = "qvl-preflight/facts/1"
@@ -114,6 +114,9 @@ class Facts:
         return cls.from_dict(raw, path)
 
 
+EVERY_LOAD_NEEDS = ("transformers", "torch")
+
+
 class Packages:
     """Answers about installed distributions, three-valued through `Undecided`."""
 
@@ -133,9 +136,12 @@ class Packages:
         return need(found)
 
     def release(self, name: str) -> tuple[int, ...] | None:
-        """The release as numbers, ``(4, 37, 2)``; None where absent. Raises Undecided where it cannot be read."""
+        """The release as numbers, ``(4, 37, 2)``; None where absent. Raises Undecided where it cannot be read, and for what every load
+        runs on: how transformers or torch behaves is no question where there is none, and the answer of an old release would be a guess."""
         version = self.version(name)
         if version is None:
+            if name in EVERY_LOAD_NEEDS:
+                raise Undecided(f"{name} is not installed")
             return None
         release = parse(version)
         if release is None:
@@ -149,6 +155,15 @@ class Packages:
     def has(self, name: str) -> bool:
         """Is it installed? Raises Undecided."""
         return self.version(name) is not None
+
+
+def absent(facts: Facts) -> tuple[str, ...]:
+    """The packages that every load needs and that are known not to be there. A torch whose build is known is there, whatever lists it."""
+    packages = Packages(facts)
+    missing = [name for name in EVERY_LOAD_NEEDS if attempt(lambda name=name: packages.has(name)) is False]  # type: ignore[misc]
+    built = facts.torch
+    known = not isinstance(built, Unknown) and (not isinstance(built.cuda_build, Unknown) or isinstance(built.hip_build, str))
+    return tuple(name for name in missing if name != "torch" or not known)
 
 
 def _plain(value: Any, path: str, reasons: dict[str, str]) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from qvl_preflight import strict
 from qvl_preflight.plan import Draft, LoadPlan, Situation, Stage, WillRaise
 from qvl_preflight.stack import (
+    absent,
     attention,
     auto_classes,
     awq,
@@ -57,6 +58,7 @@ Step = Callable[[Situation, Draft], Iterator[WillRaise]]
 STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.ENVIRONMENT, skew.imports),
     (Stage.ARGUMENTS, auto_classes.class_exists),
+    (Stage.ENVIRONMENT, absent.needed),
     (Stage.CONFIG, mirrors.endpoint),
     (Stage.CONFIG, files.forced_download),
     (Stage.CONFIG, files.adapter),

@@ -310,3 +310,29 @@ def test_a_torch_that_cannot_answer_costs_its_answer_alone(
     assert found.cuda_build == "12.1"
     assert isinstance(found.current_device, Unknown)
     assert found.current_device.reason.endswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "version"),
+    [
+        pytest.param("__init__.py", '__version__ = "4.51.3"\n', "4.51.3", id="its version stands at the top"),
+        pytest.param("version.py", "__version__: str = '2.9.0+cu128'\n", "2.9.0+cu128", id="or beside it"),
+        pytest.param("__init__.py", "from .about import __version__\n", None, id="or elsewhere"),
+    ],
+)
+@pytest.mark.parametrize("name", ["transformers", "torch"])
+def test_a_checkout_on_the_path_is_not_absent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, file: str, text: str, version: str | None
+) -> None:
+    """PYTHONPATH=src of a checkout that was never installed: no metadata, and the import works."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    (tmp_path / name / file).write_text(text, encoding="utf-8")
+    shown = found(monkeypatch, tmp_path)[name]
+    assert shown == version if version else isinstance(shown, Unknown)
+
+
+def test_what_is_imported_already_is_not_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Frozen applications have modules that lie in no folder."""
+    monkeypatch.setitem(sys.modules, "transformers", ModuleType("transformers"))
+    assert isinstance(found(monkeypatch, tmp_path)["transformers"], Unknown)

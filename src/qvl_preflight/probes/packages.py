@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any, Literal
 
-from qvl_preflight.facts import Torch
+from qvl_preflight.facts import EVERY_LOAD_NEEDS, Torch
 from qvl_preflight.probes.files import read_text
 from qvl_preflight.sections import RELEASE
 from qvl_preflight.unknown import Unknown
@@ -32,11 +32,22 @@ def probe() -> dict[str, Any]:
         for name, version in _distributions(folder):
             copies.setdefault(name, []).append((version, place))
     found: dict[str, str | Literal[False] | Unknown] = {name: copies[name][0][0] for name in sorted(copies)}
-    twice = {name: _shown(name, copies[name]) for name in found if _differ(name, copies[name])}
+    found |= {name: bare for name in EVERY_LOAD_NEEDS if name not in found and (bare := _without_metadata(name)) is not None}
+    twice = {name: _shown(name, copies[name]) for name in copies if _differ(name, copies[name])}
     for name, version in _conda_records().items():
         if name in copies and name not in twice and all(_numbers(version) != _numbers(other) for other, _ in copies[name]):
             twice[name] = (*_shown(name, copies[name]), f"{version} (conda)")
     return {"packages": found, "packages_duplicates": dict(sorted(twice.items()))}
+
+
+def _without_metadata(name: str) -> str | Unknown | None:
+    """A package that can be imported although nothing says that it was installed: a checkout on PYTHONPATH, a bundle. None where it is not there."""
+    path = find_module(name, "__init__.py")
+    if path is None:
+        return None if name not in sys.modules else Unknown(f"{name} is imported, and lies in no folder of sys.path")
+    beside = "\n".join(read_text(os.path.join(os.path.dirname(path), file)) or "" for file in ("__init__.py", "version.py"))
+    version = re.search(r"^__version__ *(?::[^=\n]*)?= *['\"]([^'\"]+)['\"]", beside, re.MULTILINE)
+    return version.group(1) if version else Unknown(f"{name} lies on sys.path without metadata that tells its version")
 
 
 def _conda_records() -> dict[str, str]:

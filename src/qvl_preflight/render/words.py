@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qvl_preflight.facts import absent
 from qvl_preflight.stack.cuda import NVIDIA_ONLY
 
 if TYPE_CHECKING:
@@ -39,8 +40,12 @@ def _environment(report: Report) -> str:
     if report.verdict in ("fails", "degraded"):
         return "not all of it can be used"
     if not report.skipped:
-        where = "by the rules that were asked" if report.left_out else "in driver, GPUs, torch and launch"
-        return f"nothing wrong was found {where}"
+        missing = absent(report.facts)
+        looked_at = "driver, GPUs and launch" if "torch" in missing else "driver, GPUs, torch and launch"
+        where = "by the rules that were asked" if report.left_out else f"in {looked_at}"
+        return f"nothing wrong was found {where}" + (
+            f"; {' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed" if missing else ""
+        )
     others = [item for item in report.skipped if item.reason.endswith(NVIDIA_ONLY)]
     if others:
         checks = "1 check was" if len(others) == 1 else f"{len(others)} checks were"

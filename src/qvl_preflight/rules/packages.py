@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
-from qvl_preflight.plan import LoadPlan
+from qvl_preflight.facts import absent
+from qvl_preflight.plan import LoadPlan, Situation
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 
@@ -36,3 +38,42 @@ def accelerate_missing(plan: LoadPlan) -> Iterator[Finding]:
     Shown, not applied: nothing is installed for you.
     """
     yield from as_planned(plan, "QVL601", Fix.display("Install accelerate", "pip install -U accelerate"))
+
+
+@rule(
+    "QVL607",
+    Severity.ERROR,
+    topic="dep-skew-import",
+    symptoms=(
+        r"ModuleNotFoundError: No module named '(transformers|torch)'",
+        r"requires PyTorch >= [\d.]+, but PyTorch was not found",
+    ),
+)
+def not_installed(plan: LoadPlan, situation: Situation) -> Iterator[Finding]:
+    """
+    transformers or torch is not installed in the environment that was looked at.
+
+    ## What happens
+    The load cannot begin: `import transformers` raises, or without torch every class that loads a model does. Often it is another environment that
+    the call will run in: a virtual environment that is not active, a container, a cluster. Check there, or save its facts there and check with
+    them anywhere.
+
+    ## Example
+    ```python stack=today-without-torch
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+    Use instead, with torch installed:
+    ```python stack=today
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Shown, not applied: nothing is installed for you.
+    """
+    fix = Fix.display(
+        "Install it; or, where the call will run on another machine, save that machine's facts there and check with them here",
+        f"pip install {' '.join(absent(situation.facts))}",
+        "qvl-preflight doctor --save machine.json",
+        f"qvl-preflight check {shlex.quote(situation.request.model)} --facts machine.json",
+    )
+    yield from as_planned(plan, "QVL607", fix)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from qvl_preflight.checkpoint import UnreadConfig
 from qvl_preflight.facts import Gpu
 from qvl_preflight.request import ConfigObject
 from qvl_preflight.unknown import Unknown
@@ -163,7 +164,7 @@ def hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
     if isinstance(situation.facts.packages, Mapping) and situation.facts.packages_complete:
         return ()
     release = known.get("transformers")
-    if release is False:
+    if release is False or isinstance(situation.checkpoint.config, UnreadConfig):
         return ()
     stacks: list[dict[str, str | Literal[False] | Unknown]] = []
     found = []
@@ -177,7 +178,7 @@ def hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
         if assumed and stack not in stacks and _fits(stack, situation):
             stacks.append(stack)
             told = [name for name in ("transformers",) if name in assumed] or sorted(assumed)
-            facts = replace(situation.facts, packages=stack)
+            facts = replace(situation.facts, packages=stack, packages_complete=False)  # what an era does not name is not known
             label = " and ".join(f"{name} {assumed[name]}" for name in told)
             found.append(Hypothesis(replace(situation, facts=facts), label, "transformers" in assumed))
     return tuple(found)

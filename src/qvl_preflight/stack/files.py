@@ -101,7 +101,7 @@ def code(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 
 def _not_cached(situation: Situation, code: str, source: Source, name: str, why: str, condition: str | None = None) -> WillRaise:
-    row = hub.REQUIRED.row(situation.packages)
+    row = hub.required(situation.packages)
     text = row.value.format(endpoint=hub.endpoint(situation), repo=source.model, file=name)
     return WillRaise(code, Stage.CONFIG, "OSError", text, "files", why, condition or on_other_machine(source), row.evidence)
 

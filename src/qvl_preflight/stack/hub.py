@@ -29,6 +29,7 @@ REQUIRED: ByRelease[str] = ByRelease(
     Row("4.28", "4.50", _FOR_FILE, Evidence.RUN, "transformers 4.28.1, 4.32.0, 4.37.2, 4.41.2, 4.45.2 utils/hub.py"),
     Row("4.50", None, _FOR_FILES, Evidence.RUN, "transformers 4.51.3, 4.57.1, 5.23.0 utils/hub.py"),
 )
+_FOR_ANY = "We couldn't connect to '{endpoint}' to load "  # what every release says
 SHARD: ByRelease[str] = ByRelease(
     "transformers",
     Row("4.28", "4.50", _FOR_FILE, Evidence.RUN, "transformers 4.28.1, 4.32.0, 4.37.2, 4.41.2, 4.45.2 utils/hub.py"),
@@ -56,6 +57,12 @@ NO_SAFETENSORS: ByRelease[tuple[str, str]] = ByRelease(
     Row("5.0", None, ("OSError", "{repo} does not appear to have a file named {safe} or {safe_index} and thus cannot be loaded with `safetensors`."), Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
 )  # fmt: skip
 _READS_HUB_OFFLINE = (4, 42)  # before, transformers itself knows TRANSFORMERS_OFFLINE alone (utils/hub.py is_offline_mode)
+
+
+def required(packages: Packages) -> Row[str]:
+    """What is said of a file that the load cannot do without; of a release that is not known, or not there, what all of them say."""
+    row = attempt(lambda: REQUIRED.row(packages))
+    return Row("4.28", None, _FOR_ANY, Evidence.RUN, "as REQUIRED") if isinstance(row, Unknown) else row
 
 
 def offline(facts: Facts, packages: Packages, asked: Asked) -> str | None:

@@ -161,6 +161,19 @@ _OLDEST_TORCH: ByRelease[str | None] = ByRelease(
 )
 
 
+_NO_TORCH: ByRelease[str] = ByRelease(
+    "transformers",
+    Row("4.28", "5.21", "{} requires the PyTorch library but it was not found in your environment.", _RUN, "transformers 4.37.2, 4.57.1 with torch hidden, 5.2.0"),
+    Row("5.21", "5.23", "{} requires ", _READ, "between 5.20.2 and 5.23.0"),
+    Row("5.23", None, "{} requires PyTorch >= 2.6, but PyTorch was not found or an older version is installed.", _RUN, "transformers 5.23.0 with torch hidden"),
+)  # fmt: skip
+
+
+def without_torch(packages: Packages, loader: str = "AutoModelForCausalLM") -> str:
+    """What a class of transformers says where torch is missing, or counts as such. Raises Undecided."""
+    return _NO_TORCH.value(packages).format(loader)
+
+
 def torch(packages: Packages) -> Iterator[Skew]:
     """A torch that transformers counts as missing: it can be imported, and every model asks for a torch that is there."""
     row = attempt(lambda: _OLDEST_TORCH.row(packages))
@@ -174,7 +187,7 @@ def torch(packages: Packages) -> Iterator[Skew]:
     ):
         return
     mine, theirs = _shown(packages, "transformers"), _shown(packages, "torch")
-    text = "AutoModelForCausalLM requires the PyTorch library but it was not found in your environment."
+    text = without_torch(packages)
     why = f"transformers {mine} takes torch from {row.value} on, and counts torch {theirs} as not installed"
     yield Skew("ImportError", text, why, (f"'torch>={row.value}'",), row.evidence)
 

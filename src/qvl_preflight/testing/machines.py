@@ -22,7 +22,7 @@ def machine(hardware: str = "a100", stack: str = "today", **sections: Any) -> Fa
         **copy.deepcopy(BASE),
         "python": {"version": installed["python"], "implementation": "CPython", "platform": "linux-x86_64"},
         "packages": installed["packages"],
-        "torch": {"cuda_build": installed["cuda"], "hip_build": False},
+        "torch": {"cuda_build": installed["cuda"], "hip_build": False} if installed["cuda"] else None,
         "driver": installed["driver"],
         "extensions": installed["extensions"],
         **copy.deepcopy(HARDWARE[hardware]),

@@ -81,6 +81,11 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "today-einops": {**_NEW, "packages": {**_TODAY, "einops": "0.8.1"}},
     "today-without-gptqmodel": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "gptqmodel"}},
     "today-without-accelerate": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "accelerate"}},
+    "today-without-torch": {
+        **_NEW,
+        "cuda": None,
+        "packages": {name: version for name, version in _TODAY.items() if name != "torch"},
+    },
     "today-without-peft": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "peft"}},
     "spring-2024": {**_OLD, "packages": {**_LEGACY, "transformers": "4.41.2"}},
     "today-old-torch": {**_NEW, "packages": {**_TODAY, "transformers": "4.57.1", "torch": "2.5.1", "huggingface-hub": "0.36.0"}},
