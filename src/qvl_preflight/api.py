@@ -19,6 +19,7 @@ from qvl_preflight.live import apply_changes
 from qvl_preflight.locate import locate
 from qvl_preflight.plan import Situation
 from qvl_preflight.readers.adapter import read_peft
+from qvl_preflight.readers.training import Job as TrainingJob
 from qvl_preflight.readers.training import read_trainer
 from qvl_preflight.report import Change, Report
 from qvl_preflight.request import ConfigObject, Request, make_request, to_plain, to_record
@@ -133,19 +134,24 @@ def situation(
     if not isinstance(model, (str, os.PathLike)):
         raise InputError(f"model is a {type(model).__name__}; expected a folder or a hub id")
     known, name = facts_of(facts), os.fspath(model)
+    notes: tuple[str, ...] = ()
     if is_job(name):
         job = read_job(name, known, lambda model: locate(make_request(model, {}), known, here=facts is None, online=online))
-        known, name = job.facts, job.call.model
+        known, name, notes = job.facts, job.call.model, job.notes
         purpose, kwargs = purpose or job.call.purpose, {**job.call.kwargs, **kwargs}
-        peft, trainer = peft if peft is not None else job.call.peft, trainer if trainer is not None else job.call.trainer
-    read = read_trainer(trainer)
+        peft = peft if peft is not None else job.call.peft
+        read = read_trainer(trainer) if trainer is not None else TrainingJob(job.call.trainer)
+    else:
+        read = read_trainer(trainer)
     known = launched(known, read.launch)
-    request = make_request(name, kwargs, purpose=purpose, loader=loader, peft=read_peft(peft), trainer=read.trainer)
+    adapters, strange = read_peft(peft)
+    request = make_request(name, kwargs, purpose=purpose, loader=loader, peft=adapters, trainer=read.trainer)
+    notes = (*notes, *read.notes, *strange)
     checkpoint = locate(request, known, here=facts is None, online=online)
     given = request.kwargs.get("config")
     if isinstance(given, ConfigObject):
         checkpoint = checkpoint.with_config(given.fields)
-    return Situation(known, request, checkpoint, _installed_auto_classes(known) if facts is None else None)
+    return Situation(known, request, checkpoint, _installed_auto_classes(known) if facts is None else None, notes)
 
 
 def _installed_auto_classes(facts: Facts) -> AutoClasses | None:

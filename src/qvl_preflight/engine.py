@@ -74,7 +74,7 @@ def _open_questions(plan: LoadPlan) -> dict[str, tuple[str, str]]:
 
 
 def _notes(situation: Situation, findings: Iterable[Finding]) -> tuple[str, ...]:
-    request, notes = situation.request, []
+    request, notes = situation.request, list(situation.notes)
     if not request.purpose_named and request.purpose != "inference":
         notes.append(f"The purpose was taken to be {request.purpose}, from what else was given.")
     if not request.purpose_named and any(_waits_for_the_purpose(finding) for finding in findings):

@@ -13,6 +13,7 @@ from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Facts, Launch, Packages
 from qvl_preflight.readers import accelerate, deepspeed, llama_factory
 from qvl_preflight.readers.files import YAML_SUFFIXES, read_mapping
+from qvl_preflight.readers.names import unread
 from qvl_preflight.unknown import Unknown, attempt
 
 ALONE = ("python", "notebook")
@@ -24,6 +25,7 @@ class Job:
 
     call: llama_factory.Call
     facts: Facts
+    notes: tuple[str, ...] = ()
 
 
 def is_job(model: str) -> bool:
@@ -47,7 +49,8 @@ def read_job(path: str, facts: Facts, find: Callable[[str], Checkpoint]) -> Job:
     installed = attempt(lambda: Packages(facts).has("flash-attn"))
     rank = None if isinstance(facts.launch, Unknown) else facts.launch.local_rank
     ordinal = rank if isinstance(rank, int) else 0
-    return Job(llama_factory.read_job(found, path, stored, ordinal=ordinal, flash_attn=installed is True), facts)
+    call = llama_factory.read_job(found, path, stored, ordinal=ordinal, flash_attn=installed is True)
+    return Job(call, facts, unread(found, path, "LLaMA-Factory", "TrainingArguments"))
 
 
 def _ranks(facts: Facts) -> Launch | None:

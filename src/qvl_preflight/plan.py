@@ -108,6 +108,7 @@ class Situation:
     request: Request
     checkpoint: Checkpoint
     auto_classes: AutoClasses | None = None  # of the installed transformers, read where no table covers that release
+    notes: tuple[str, ...] = ()  # about what was given: names that say nothing
 
     @cached_property
     def packages(self) -> Packages:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 # Long names that people type by hand; short ones (HF_HOME, RANK) are near to too much that is meant as it is.
 _KNOWN = (
     "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF", "TRANSFORMERS_OFFLINE", "HF_HUB_OFFLINE",
@@ -35,3 +37,11 @@ def distance(one: str, other: str) -> int:
                 cost = min(cost, two_before[j - 2] + 1)
             row.append(cost)
     return row[-1]
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that ``name`` is most likely a slip of: in other case, or a letter in four off. None where nothing is near."""
+    written, most = name.lower().replace("-", "_"), max(1, len(name) // 4)
+    near = [(distance(written, other.lower()), other) for other in known if abs(len(other) - len(name)) <= most]
+    off, other = min(near, default=(most + 1, ""))
+    return other if off <= most else None

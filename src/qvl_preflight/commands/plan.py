@@ -20,6 +20,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit 1 where the call certainly stops."""
     case = situation(arguments)
+    for note in case.notes:
+        cli_output.complain(note)
     plan = make_plan(case)
     if arguments.json:
         from qvl_preflight.outline import to_dict

@@ -31,10 +31,8 @@ _AUTO: tuple[tuple[str, str, Any], ...] = (
 
 
 def looks_like(found: Mapping[str, Any]) -> bool:
-    """Is this mapping DeepSpeed's?"""
-    return any(key in found for key in _KEYS) or (
-        isinstance(found.get("optimizer"), Mapping) and isinstance(found["optimizer"].get("params"), Mapping)
-    )
+    """Is this mapping DeepSpeed's? Its optimizer, fp16 and bf16 are mappings."""
+    return any(key in found for key in _KEYS) or any(isinstance(found.get(key), Mapping) for key in ("optimizer", "fp16", "bf16"))
 
 
 def read_config(given: Any, trainer: Mapping[str, Any] | None, path: str | None = None) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from qvl_preflight import json_files
@@ -82,6 +83,15 @@ def beside(path: str | None, name: str) -> str:
 def switched_on(value: Any) -> bool:
     """``true``, ``True``, ``"yes"``, ``"1"``: as accelerate reads a switch (utils/other.py str_to_bool)."""
     return value is True or str(value).strip().lower() in ("1", "true", "yes", "y", "on", "t")
+
+
+def attributes(given: Any) -> dict[str, Any]:
+    """The public attributes of an object of settings; none for a class, a number or anything else that holds none."""
+    if isinstance(given, type):
+        return {}
+    held = vars(given) if hasattr(given, "__dict__") else {}
+    slots = {f.name: getattr(given, f.name, None) for f in fields(given)} if is_dataclass(given) else {}
+    return {key: value for key, value in {**slots, **held}.items() if not key.startswith("_")}
 
 
 def part(found: Mapping[str, Any], name: str, path: str) -> dict[str, Any]:

@@ -13,17 +13,20 @@ from typing import Any
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Launch
 from qvl_preflight.readers import accelerate, deepspeed
-from qvl_preflight.readers.files import beside, read_mapping
+from qvl_preflight.readers.files import attributes, beside, read_mapping
+from qvl_preflight.readers.names import listed, names, strange_alone, unread
 
-EXPECTED = "settings of TrainingArguments, a DeepSpeed configuration, or a configuration of accelerate"
+EXPECTED = "settings of TrainingArguments (bf16, per_device_train_batch_size …), a DeepSpeed configuration, or a configuration of accelerate"
+_KINDS = ("TrainingArguments", "DeepSpeed", "accelerate")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is known of a training job: the trainer's settings, and how it is launched where its file says so."""
+    """What is known of a training job: the trainer's settings, how it is launched where its file says so, and which of its names say nothing."""
 
     trainer: Mapping[str, Any] | None
     launch: Launch | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_trainer(given: Any) -> Job:
@@ -33,21 +36,36 @@ def read_trainer(given: Any) -> Job:
     if isinstance(given, (str, os.PathLike)):
         return _from_file(os.fspath(given))
     if isinstance(given, Mapping):
-        return Job(with_files({str(key): value for key, value in given.items()}))
-    if hasattr(given, "__dict__") and not isinstance(given, type):
-        return Job(with_files({key: value for key, value in vars(given).items() if not key.startswith("_")}))
-    raise InputError(
-        f"trainer is a {type(given).__name__}; expected TrainingArguments, a mapping of its settings, or a file of such"
-    )
+        return _from_mapping({str(key): value for key, value in given.items()}, "trainer")
+    found = attributes(given)
+    if hasattr(given, "args") and "output_dir" not in found:
+        raise InputError(f"trainer is a {type(given).__name__}; expected its TrainingArguments: pass .args of it")
+    if strange_alone(found, "TrainingArguments"):  # a subclass has settings of its own beside them
+        raise InputError(
+            f"trainer is {_a(given)}; expected TrainingArguments, a mapping of its settings, or the file of such, of DeepSpeed or of accelerate"
+        )
+    return Job(with_files(found))
+
+
+def _a(given: Any) -> str:
+    return f"the class {given.__name__}" if isinstance(given, type) else f"of the type {type(given).__name__}"
 
 
 def _from_file(path: str) -> Job:
-    found = read_mapping(path, EXPECTED)
+    return _from_mapping(read_mapping(path, EXPECTED), path, path)
+
+
+def _from_mapping(found: dict[str, Any], where: str, path: str | None = None) -> Job:
+    """Whose settings they are shows in their names; ``{}`` is a Trainer with defaults. Settings of nobody are refused."""
     if accelerate.looks_like(found):
-        return Job(accelerate.trainer_of(found, path), accelerate.launch_of(found, path))
+        return Job(accelerate.trainer_of(found, where), accelerate.launch_of(found, where), unread(found, where, "accelerate"))
     if deepspeed.looks_like(found):
-        return Job({"deepspeed": deepspeed.read_config(found, None, path)})
-    return Job(with_files(found, path))
+        return Job({"deepspeed": deepspeed.read_config(found, None, path)}, notes=unread(found, where, "DeepSpeed"))
+    if found and strange_alone(found, "TrainingArguments"):
+        raise InputError(
+            f"{where}: none of its names is a setting that is known ({listed(found, names(*_KINDS))}); expected {EXPECTED}"
+        )
+    return Job(with_files(found, path), notes=unread(found, where, "TrainingArguments"))
 
 
 def with_files(settings: dict[str, Any], path: str | None = None) -> dict[str, Any]:

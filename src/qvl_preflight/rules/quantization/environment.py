@@ -175,11 +175,11 @@ def method_is_not_trainable(plan: LoadPlan) -> Iterator[Finding]:
     only. Trainer raises a ValueError before the first step.
 
     ## Example
-    ```python hardware=h100 stack=recent-4 purpose=lora trainer=1
+    ```python hardware=h100 stack=recent-4 purpose=lora trainer={}
     AutoModelForCausalLM.from_pretrained("example/fp8", device_map={"": 0})
     ```
     Use instead a checkpoint that is not quantised so:
-    ```python hardware=h100 stack=recent-4 purpose=lora trainer=1
+    ```python hardware=h100 stack=recent-4 purpose=lora trainer={}
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
     ```
 
