@@ -80,6 +80,7 @@ LAYERS = (
 )
 WITHIN_STACK = (
     "requirements",
+    "torchvision",
     "absent",
     "skew",
     "auto_classes",

@@ -159,3 +159,11 @@ def test_flash_attention_4_has_no_such_library(site: Path) -> None:
     """It shares the folder, and brings no compiled part."""
     (site / "flash_attn").mkdir()
     assert "flash_attn_2_cuda" not in extensions.probe()["extensions"]
+
+
+@pytest.mark.parametrize(("asks_for", "loads"), [(C10, True), ([*C10, b"_ZN5torch8autograd10deleteNodeEv"], False)])
+def test_the_library_of_torchvision(flash: Path, asks_for: list[bytes], loads: bool) -> None:
+    """Built for the CPU or for CUDA: what counts is whether this torch defines what it asks for."""
+    (flash / "torchvision").mkdir()
+    (flash / "torchvision" / "_C.so").write_bytes(library(asks_for=asks_for))
+    assert extensions.probe()["extensions"]["torchvision._C"] is loads

@@ -102,3 +102,27 @@ def test_bitsandbytes_layers_are_wrapped_before_peft_asks_for_gptqmodel(checkpoi
     folder, facts = str(checkpoints / "Qwen/Qwen2-7B-Instruct"), machine("a100", packages=stack)
     assert not qvl_preflight.check(folder, facts=facts, quantization_config=config, **call).findings
     assert [f.code for f in qvl_preflight.check(folder, facts=facts, **{**call, "purpose": "lora"}).findings] == ["QVL606"]
+
+
+TORCHVISION = [
+    ("4.45.2", {}, None),  # run: loads
+    ("4.46.3", {}, "RuntimeError"),  # run
+    ("4.51.3", {}, "RuntimeError"),  # run
+    ("4.52.4", {}, "ModuleNotFoundError"),  # run
+    ("5.23.0", {}, "ModuleNotFoundError"),  # run
+    ("5.23.0", {"pillow": None}, None),  # run: loads
+    ("5.23.0", {"torchvision": None}, None),
+]
+
+
+@pytest.mark.parametrize(("release", "without", "kind"), TORCHVISION)
+def test_a_torchvision_for_another_torch(checkpoints: Path, release: str, without: dict[str, None], kind: str | None) -> None:
+    """Whether it loads is read from its symbols; what follows depends on the release of transformers."""
+    given = {"transformers": release, "torch": "2.14.1", "accelerate": "1.15.0", "torchvision": "0.24.1", "pillow": "13.0.0"}
+    installed = {name: version for name, version in given.items() if name not in without}
+    for loads in (False, True):
+        facts = machine("a100", packages=installed, extensions={"torchvision._C": loads})
+        report = qvl_preflight.check(str(checkpoints / "Qwen/Qwen2-7B-Instruct"), facts=facts, device_map={"": 0})
+        met = [finding for finding in report.findings if finding.code == "QVL609"]
+        assert [f.raises.type for f in met if f.raises] == ([kind] if kind and not loads else [])
+        assert all(f.fix and f.fix.commands == ("pip install 'torchvision==0.29.*'",) for f in met)

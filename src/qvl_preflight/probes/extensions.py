@@ -32,6 +32,9 @@ def probe() -> dict[str, Any]:
     names += _FLASH if find_module("flash_attn", "flash_attn_interface.py") is not None else ()  # flash-attn-4 has no such part
     names += _GPTQMODEL if find_module("gptqmodel", "__init__.py") is not None else ()
     found: dict[str, bool | Unknown] = dict.fromkeys(_bitsandbytes(), True)
+    vision = find_module("torchvision", "_C.so")
+    if vision is not None:
+        found["torchvision._C"] = not _asks_in_vain(vision)
     if names:
         torch = probe_torch()["torch"]
         found |= {name: _loads(name, torch) for name in names}

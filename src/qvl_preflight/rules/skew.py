@@ -1,14 +1,14 @@
-"""QVL603 to 606: installed packages that do not go together, after an upgrade of one of them."""
+"""QVL603 to 607: installed packages that do not go together, after an upgrade of one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.facts import Packages
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
-from qvl_preflight.stack import requirements
+from qvl_preflight.stack import requirements, torchvision
 from qvl_preflight.versions import Evidence
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from qvl_preflight.stack.requirements import Skew
 
 
-def _found(code: str, ask: Callable[[Packages], Iterator[Skew]], facts: Facts, plan: LoadPlan | None) -> Iterator[Finding]:
+def _found(code: str, met: Iterator[Skew], plan: LoadPlan | None) -> Iterator[Finding]:
     """Of a call what its plan met; of a machine alone the first that will be met."""
-    first = next(ask(Packages(facts)), None)
+    first = next(met, None)
     if first is None:
         return
     title = "Install what goes with it" if len(first.install) == 1 else "Install one of these"
@@ -62,7 +62,7 @@ def transformers_not_importable(facts: Facts, plan: LoadPlan | None) -> Iterator
     ## Fix safety
     Shown, not applied: nothing is installed for you.
     """
-    yield from _found("QVL603", requirements.transformers, facts, plan)
+    yield from _found("QVL603", requirements.transformers(Packages(facts)), plan)
 
 
 @rule(
@@ -96,7 +96,7 @@ def peft_not_importable(facts: Facts, plan: LoadPlan | None) -> Iterator[Finding
     ## Fix safety
     Shown, not applied: nothing is installed for you.
     """
-    yield from _found("QVL604", requirements.peft, facts, plan)
+    yield from _found("QVL604", requirements.peft(Packages(facts)), plan)
 
 
 @rule(
@@ -126,7 +126,7 @@ def torch_counts_as_missing(facts: Facts, plan: LoadPlan | None) -> Iterator[Fin
     ## Fix safety
     Shown, not applied: nothing is installed for you.
     """
-    yield from _found("QVL605", requirements.torch, facts, plan)
+    yield from _found("QVL605", requirements.torch(Packages(facts)), plan)
 
 
 @rule(
@@ -155,4 +155,29 @@ def gptqmodel_stops_peft(facts: Facts, plan: LoadPlan) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: nothing is installed for you.
     """
-    yield from _found("QVL606", requirements.gptqmodel_beside_peft, facts, plan)
+    yield from _found("QVL606", requirements.gptqmodel_beside_peft(Packages(facts)), plan)
+
+
+@rule("QVL609", Severity.ERROR, topic="torchvision-skew", environment=True)
+def torchvision_for_another_torch(facts: Facts, plan: LoadPlan | None) -> Iterator[Finding]:
+    """
+    The installed torchvision is compiled for another torch.
+
+    ## What happens
+    torchvision 0.15 goes with torch 2.0, 0.16 with 2.1, and so on; an upgrade of torch alone leaves one whose library does not load. torchvision passes over that,
+    and then fails to import: `RuntimeError: operator torchvision::nms does not exist`. From 4.46 on transformers imports it with every model, also with
+    those that read text alone; from 4.52 on it says only `Could not import module 'LlamaForCausalLM'. Are this object's requirements defined correctly?`
+
+    ## Example
+    ```python stack=today-foreign-torchvision
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+    Use instead, with the torchvision of this torch or none:
+    ```python stack=today
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Shown, not applied: nothing is installed for you.
+    """
+    yield from _found("QVL609", torchvision.skew(facts), plan)

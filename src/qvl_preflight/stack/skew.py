@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
-from qvl_preflight.stack import requirements
+from qvl_preflight.stack import requirements, torchvision
 from qvl_preflight.unknown import need
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def imports(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """ENVIRONMENT: what stops `import transformers`, its models, and for a training `import peft`."""
     yield from (_raised("QVL603", skew, "import-transformers") for skew in requirements.transformers(situation.packages))
     yield from (_raised("QVL605", skew, "import-transformers") for skew in requirements.torch(situation.packages))
+    yield from (_raised("QVL609", skew, "import-transformers") for skew in torchvision.skew(situation.facts))
     if situation.request.purpose in ("lora", "qlora") or situation.request.trainer is not None:
         yield from (_raised("QVL604", skew, "import-peft") for skew in requirements.peft(situation.packages))
 

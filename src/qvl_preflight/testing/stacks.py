@@ -74,6 +74,11 @@ STACKS: Mapping[str, dict[str, Any]] = {
         "packages": {**_TODAY, "flash-attn": "2.8.3"},
         "extensions": {"flash_attn_2_cuda": False},
     },
+    "today-foreign-torchvision": {
+        **_NEW,
+        "packages": {**_TODAY, "torchvision": "0.20.1", "pillow": "12.0.0"},
+        "extensions": {"torchvision._C": False},
+    },
     "legacy-new-peft": {**_OLD, "packages": {**_LEGACY, "peft": "0.14.0"}},
     "today-bnb": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.50.2"}},
     "today-bnb-0.46": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.46.1"}},
