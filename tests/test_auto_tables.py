@@ -21,7 +21,13 @@ INSTALLED = [
 
 @pytest.mark.parametrize(
     ("model_type", "span"),
-    [("qwen2_vl", "4.45 on"), ("qwen2_5_vl", "4.49 on"), ("llama", "4.28 on"), ("mega", "4.28 to 4.57"), ("qwen3", "4.51 on")],
+    [
+        ("qwen2_vl", "4.45 and later"),
+        ("qwen2_5_vl", "4.49 and later"),
+        ("llama", "4.28 and later"),
+        ("mega", "4.28 to 4.57"),
+        ("qwen3", "4.51 and later"),
+    ],
 )
 def test_model_types_come_and_go(model_type: str, span: str) -> None:
     """As the releases' CONFIG_MAPPING_NAMES say."""
@@ -49,10 +55,10 @@ def test_auto_classes_take_what_their_mapping_holds(auto: str, model_type: str, 
     ("name", "span"),
     [
         ("AutoModelForVision2Seq", "4.28 to 4.57"),
-        ("AutoModelForImageTextToText", "4.46 on"),
-        ("Qwen2VLForConditionalGeneration", "4.45 on"),
-        ("Qwen3VLForConditionalGeneration", "4.57 on"),
-        ("MusicgenForConditionalGeneration", "4.31 on"),  # in releases that map nothing to it
+        ("AutoModelForImageTextToText", "4.46 and later"),
+        ("Qwen2VLForConditionalGeneration", "4.45 and later"),
+        ("Qwen3VLForConditionalGeneration", "4.57 and later"),
+        ("MusicgenForConditionalGeneration", "4.31 and later"),  # in releases that map nothing to it
     ],
 )
 def test_classes_come_and_go(name: str, span: str) -> None:

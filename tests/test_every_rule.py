@@ -116,6 +116,22 @@ def test_fix_safety_says_what_the_fix_is(rule: Rule, checkpoints: Path) -> None:
     assert (fix.applicability.value if fix else None) == expected
 
 
+COMMANDS = {
+    "accelerate", "apptainer", "cd", "conda", "docker", "export", "hf", "huggingface-cli", "import", "ldconfig", "ln", "ls", "lsmod", "lspci", "mokutil", "nvidia-smi",
+    "nvidia-smi.exe", "pip", "podman", "ps", "python", "qvl-preflight", "sbatch", "srun", "sudo", "torchrun", "unset", "wsl.exe",
+}  # fmt: skip
+
+
+@every_rule
+def test_what_is_to_be_run_are_commands(rule: Rule, checkpoints: Path) -> None:
+    """Text that belongs into a script or a file stands in the title; a command may set variables before its name."""
+    bad, _ = examples(rule)
+    for finding in report_of(bad, checkpoints).findings:
+        for command in finding.fix.commands if finding.fix else ():
+            first = next(word for word in command.split() if not re.match(r"[A-Z_]+=", word))
+            assert first in COMMANDS, command
+
+
 def test_codes_are_unique_and_there_are_enough() -> None:
     """Codes are never reused."""
     codes = [rule.code for rule in RULES]

@@ -77,6 +77,15 @@ def test_what_is_unknown_is_said(tmp_path: Path) -> None:
     assert to_dict(case, make_plan(case))["modules"] is None
 
 
+def test_a_reason_is_given_once(model: str) -> None:
+    """Stages that only follow from others say so together, at the end."""
+    case = api.situation(model, "qlora", None, None, None, {"packages": {"transformers": None}}, {"device_map": "auto"})
+    text = " ".join(outline_text(case, make_plan(case)).split())
+    assert text.count("the facts do not say anything about transformers") == 1
+    assert "not worked out" not in text
+    assert text.endswith("Where no reason is given, it depends on what else is not known.")
+
+
 def test_command(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1 where the call certainly stops; JSON on request."""
     saved = tmp_path / "facts.json"

@@ -136,7 +136,7 @@ def test_between_two_releases_that_differ_nothing_is_known() -> None:
     assert table.has_name("m", "came", (4, 29, 0)) is False
     assert table.has_module("lost", (5, 0, 0)) is False
     assert table.has_module("lost", (4, 20, 0)) is None
-    assert (table.span("lost"), table.span("m", "came")) == ("4.28 to 4.30", "5.0 on")
+    assert (table.span("lost"), table.span("m", "came")) == ("4.28 to 4.30", "5.0 and later")
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

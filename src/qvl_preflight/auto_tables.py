@@ -128,7 +128,7 @@ class AutoTables:
 
     def _span(self, there: Collection[int]) -> str:
         since, last = (".".join(map(str, self.releases[at])) for at in (min(there), max(there)))
-        return f"{since} on" if max(there) == len(self.releases) - 1 else f"{since} to {last}"
+        return f"{since} and later" if max(there) == len(self.releases) - 1 else f"{since} to {last}"
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ from qvl_preflight.judge import judge, offered, ordered
 from qvl_preflight.plan import UNPLANNED, LoadPlan, Situation
 from qvl_preflight.planner import make_plan
 from qvl_preflight.possible_stacks import on_possible_stacks
+from qvl_preflight.questions import in_words
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Change, Finding, Report, Severity, Skipped, selection_note
 from qvl_preflight.rule import Rule, all_rules
@@ -53,14 +54,6 @@ def offer(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
 
 _HARMLESS = (*USUAL, UNPLANNED.reason)
 
-# What a step of the plan answers, for people.
-_QUESTIONS = {
-    "place": "where the weights land", "materialise": "whether the devices are there", "kernel": "which kernel holds the weights",
-    "environment": "whether the packages go together", "post_init": "what the kernel does once it is loaded", "forward": "the first forward", "first_kernel": "whether torch has kernels for the GPU",
-    "step": "whether the kernel trains", "adapters": "whether adapters fit", "dtype": "the dtype", "merge": "which quantisation is used",
-    "configuration": "whether the model type is known", "model_class": "whether the class fits the checkpoint", "own_code": "whether the checkpoint's code can be imported",
-}  # fmt: skip
-
 
 def _open_questions(plan: LoadPlan) -> dict[str, tuple[str, str]]:
     """What could not be worked out and this call depends on. Nothing is open where the load stops before."""
@@ -69,7 +62,7 @@ def _open_questions(plan: LoadPlan) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for _, question, reason in plan.undecided:
         if reason != UNPLANNED.reason:  # else a consequence of another
-            found.setdefault(question, (_QUESTIONS.get(question, question.replace("_", " ")), reason))
+            found.setdefault(question, (in_words(question), reason))
     return found
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from qvl_preflight.plan import Kernel, LoadPlan, Situation, Stage, WillRaise
+from qvl_preflight.plan import UNPLANNED, Kernel, LoadPlan, Situation, Stage, WillRaise
 from qvl_preflight.planner import STEPS
+from qvl_preflight.questions import in_words
 from qvl_preflight.stack.accelerate import Unit, units
 from qvl_preflight.stack.placement import covering
 from qvl_preflight.unknown import Unknown
@@ -39,7 +40,8 @@ class Passed:
 
     stage: Stage
     raises: tuple[WillRaise, ...]
-    open: tuple[str, ...]
+    open: tuple[tuple[str, str], ...]  # what is not known, and why
+    follows: bool = False  # something about it hangs on what is not known elsewhere
     silent: str | None = None  # what goes wrong without an exception
 
     @property
@@ -96,7 +98,8 @@ def stages(situation: Situation, plan: LoadPlan) -> tuple[Passed, ...]:
     return tuple(
         Passed(
             stage, tuple(raised for raised in plan.raises if raised.stage is stage),
-            tuple(dict.fromkeys(reason for where, _, reason in plan.undecided if where is stage)),
+            tuple(dict.fromkeys((in_words(step), why) for where, step, why in plan.undecided if where is stage and why != UNPLANNED.reason)),
+            any(where is stage and why == UNPLANNED.reason for where, _, why in plan.undecided),
             "the kernel passes no gradient" if stage is Stage.STEP and plan.trainable is False else None,
         )
         for stage in wanted
@@ -116,7 +119,7 @@ def to_dict(situation: Situation, plan: LoadPlan) -> dict[str, Any]:
             {
                 "stage": STAGES[passed.stage],
                 "raises": [{"code": r.code, "type": r.type, "message": r.text, "certain": r.certain} for r in passed.raises],
-                "unknown": list(passed.open),
+                "unknown": [f"{what}: {why}" for what, why in passed.open] + ["depends on what else is not known"] * passed.follows,
                 "silent": passed.silent,
             }
             for passed in stages(situation, plan)

@@ -121,8 +121,6 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.ADAPTERS, skew.adapters),
     (Stage.ADAPTERS, lora.settings),
     (Stage.ADAPTERS, bnb_environment.adapters),
-    (Stage.ADAPTERS, skew.adapters),
-    (Stage.ADAPTERS, lora.settings),
     (Stage.ADAPTERS, peft.adapters),
     (Stage.ADAPTERS, lora.targets),
     (Stage.ADAPTERS, lora.saved_modules),
@@ -144,7 +142,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.STEP, gptq.step),
     (Stage.STEP, precision.unscale),
     (Stage.STEP, lora_step.checkpointing),
-    (Stage.STEP, lora_step.merge),
+    (Stage.STEP, lora_step.merged_afterwards),
 )
 
 

@@ -81,6 +81,13 @@ def _names(stacks: Iterable[Hypothesis]) -> list[str]:
     return list(dict.fromkeys(stack.name for stack in stacks))
 
 
+def _listed(names: list[str]) -> str:
+    """``transformers 4.34.1, 4.51.3``: the package once where it is the same throughout."""
+    package = names[0].partition(" ")[0]
+    same = all(name.startswith(f"{package} ") and name.count(" ") == 1 for name in names)
+    return f"{package} {', '.join(name.partition(' ')[2] for name in names)}" if same else ", ".join(names)
+
+
 def _said_of(met: dict[Hypothesis, Finding], stacks: tuple[Hypothesis, ...]) -> Finding:
     """The newest stack's words; its fix only where every stack that needs one has the same."""
     newest = list(met.values())[-1]
@@ -93,6 +100,6 @@ def _said_of(met: dict[Hypothesis, Finding], stacks: tuple[Hypothesis, ...]) -> 
             else "whichever companions are installed"
         )
     else:
-        where = f"with {', '.join(_names(met))}; which releases are installed is not known"
+        where = f"with {_listed(_names(met))}; which releases are installed is not known"
         fix = fix if fix is not None and fix.applicability is Applicability.SAFE else None
-    return replace(newest, message=f"{newest.message} ({where})", severity=Severity.WARNING, raises=None, fix=fix)
+    return replace(newest, message=f"{newest.message}. So it is {where}", severity=Severity.WARNING, raises=None, fix=fix)

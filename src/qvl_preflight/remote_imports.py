@@ -205,7 +205,7 @@ class Exports:
         there, names = self._modules[module]
         found = re.search(rf"(?:^| ){re.escape(name)}:(\S+)", names) if name else None
         spans = [span.partition("-")[::2] for span in (found[1] if found else there).split("+")]
-        return " and ".join(f"{since} to {last}" if last else f"{since} on" for since, last in spans)
+        return " and ".join(f"{since} to {last}" if last else f"{since} and later" for since, last in spans)
 
     def _there(self, ranges: str, release: tuple[int, ...]) -> bool | None:
         """None for a release older than the table, newer, or between two that differ."""

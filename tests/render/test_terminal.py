@@ -11,7 +11,11 @@ import pytest
 import qvl_preflight
 from qvl_preflight import api, engine
 from qvl_preflight.facts import Facts
+from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.render.terminal import print_fixed, print_report
+from qvl_preflight.render.words import shown
+from qvl_preflight.report import Severity
+from qvl_preflight.request import Dtype
 from qvl_preflight.rule import all_rules
 from qvl_preflight.testing import machine
 
@@ -80,8 +84,7 @@ def test_a_corrected_call() -> None:
     stream = io.StringIO()
     print_fixed(engine.fix(case, all_rules()), stream)
     assert stream.getvalue() == textwrap.dedent("""\
-        DEGRADED  Qwen/Qwen2-7B-Instruct-GPTQ-Int4 for qlora: it runs, but surely not as
-        wanted
+        DEGRADED  Qwen/Qwen2-7B-Instruct-GPTQ-Int4 for qlora: it runs, but not as wanted
            Plan  on cpu, torch_aten kernel, float16, 2.3 GiB of weights on cpu
 
         Corrected call
@@ -115,19 +118,73 @@ def test_what_is_not_known_is_listed_with_its_reason() -> None:
     assert text_of(report).partition("Machine")[0] == textwrap.dedent("""\
         INCOMPLETE  Qwen/Qwen2-7B-Instruct-GPTQ-Int4 for inference: nothing was found,
         but not everything could be checked
-           Plan  placement unknown (the facts do not say which GPUs there are), float16
+           Plan  placement not known (the facts do not say which GPUs there are),
+                 float16
 
         Not checked
-           ?  QVL402, QVL409, which kernel holds the weights, where the weights land,
-              whether the devices are there: the facts do not say which GPUs there are
+           ?  which kernel holds the weights, where the weights land, whether the
+              devices are there: the facts do not say which GPUs there are
 
         """)
 
 
 def test_quiet_is_the_verdict_alone() -> None:
-    """One line for scripts' logs."""
-    assert text_of(qvl_preflight.check(GPTQ, facts=machine()), quiet=True).splitlines()[0].startswith("DEGRADED  ")
-    assert "Machine" not in text_of(qvl_preflight.check(GPTQ, facts=machine()), quiet=True)
+    """For scripts' logs: neither the plan nor anything below it."""
+    text = text_of(qvl_preflight.check(GPTQ, facts=machine()), quiet=True)
+    assert " ".join(text.split()) == f"DEGRADED {GPTQ} for inference: it runs, but not as wanted"
+
+
+def test_a_headline_promises_no_more_than_its_findings() -> None:
+    """Where an exception is among the warnings, the call may not run at all."""
+    report = qvl_preflight.check(GPTQ, facts=machine("a100-old-driver"), device_map="cuda")
+    assert any(finding.raises for finding in report.at_least(Severity.WARNING))
+    assert "it runs" not in text_of(report, quiet=True)
+    assert "this call may fail" in text_of(report, quiet=True)
+
+
+def test_a_corrected_call_is_not_clean_while_something_is_open() -> None:
+    """What the corrected call hangs on is listed, in place of a word that it is clean."""
+    facts = machine("a100", "legacy", gpus=None, driver=None)
+    case = api.situation("Qwen/Qwen2-7B-Instruct", None, None, None, None, facts, {"device_map": "auto", "dtype": Dtype("float16")})
+    fixed = engine.fix(case, all_rules())
+    stream = io.StringIO()
+    print_fixed(fixed, stream)
+    assert fixed.after.verdict == "incomplete"
+    assert "is clean" not in stream.getvalue()
+    assert "Not checked" in stream.getvalue()
+
+
+def test_a_rename_is_one_change() -> None:
+    """The key that goes and the one that comes stand in one row."""
+    case = api.situation("Qwen/Qwen2-7B-Instruct", None, None, None, None, machine("a100", "legacy"), {"dtype": Dtype("float16")})
+    stream = io.StringIO()
+    print_fixed(engine.fix(case, all_rules()), stream)
+    assert stream.getvalue().count("Call it torch_dtype") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("The quantization method", "The quantization method …"),
+        (
+            "Unrecognized configuration class <class 'transformers.models.",
+            "Unrecognized configuration class <class 'transformers.models.…",
+        ),
+        (
+            "Unknown quantization type, got hqq - supported types are:",
+            "Unknown quantization type, got hqq - supported types are: …",
+        ),
+        ("<urlopen error", "<urlopen error …"),
+        ("You can't pass it", "You can't pass it"),
+        ("No module named 'accelerate'", "No module named 'accelerate'"),
+        ("Loading it requires optimum (`pip install optimum`)", "Loading it requires optimum (`pip install optimum`)"),
+        ("Please\n  install it.", "Please install it."),
+        ("", ""),
+    ],
+)
+def test_a_message_that_is_cut_ends_in_an_ellipsis(text: str, said: str) -> None:
+    """A reader who searches for it knows that more follows."""
+    assert shown(WillRaise("QVL000", Stage.CONFIG, "ValueError", text, "cause", "why")) == said
 
 
 @pytest.mark.parametrize(

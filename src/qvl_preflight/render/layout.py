@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.missing import MISSING
 from qvl_preflight.render.machine import machine_lines, plan_line
-from qvl_preflight.render.words import STAGE, headline, verdict_of_call
+from qvl_preflight.render.words import STAGE, headline, shown, verdict_of_call
 from qvl_preflight.request import show
 
 if TYPE_CHECKING:
     from qvl_preflight.engine import Fixed
     from qvl_preflight.plan import WillRaise
-    from qvl_preflight.report import Finding, Fix, Report
+    from qvl_preflight.report import Change, Finding, Fix, Report, Skipped
 
 Line = tuple[tuple[str, str], ...]  # text and style, in the order in which they stand
 Row = tuple[str, str, str | None]  # label, text, style; without a style it is prose, which is wrapped
@@ -24,8 +24,8 @@ _STYLE = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 def report_lines(report: Report, width: int = 80, *, quiet: bool = False) -> list[Line]:
-    """The report; ``quiet``: its head alone."""
-    lines = list(_head(report, width))
+    """The report; ``quiet``: the verdict alone."""
+    lines = list(_head(report, width, quiet))
     if quiet:
         return lines
     for number, finding in enumerate(report.findings, 1):
@@ -44,15 +44,29 @@ def fixed_lines(fixed: Fixed, width: int = 80) -> list[Line]:
     else:
         body = "".join(f"\n      {key}={show(value)}," for key, value in request.kwargs.items())
         call = f"  from_pretrained(\n      {show(request.model)},{body}\n  )"
-        rows: list[Row] = [
-            (change.path, f"{change.reason} ({change.applicability}, {change.code})", None) for change in fixed.changes
-        ]
-        lines += [*_title("Corrected call"), *map(_line, call.splitlines()), *_title("Why"), *_grid(rows, width)]
+        lines += [*_title("Corrected call"), *map(_line, call.splitlines()), *_title("Why"), *_grid([*_why(fixed.changes)], width)]
     left = fixed.after.findings
-    lines += _title(f"{'What is left' if left else 'The corrected call is clean'}: {verdict_of_call(fixed.after)}", width)
+    lines += _title(f"{_what_is_left(fixed.after)}: {verdict_of_call(fixed.after)}", width)
     for number, finding in enumerate(left, 1):
         lines += _finding(number, finding, width)
+    lines += _skipped(fixed.after, width)
     return lines + list(_notes(fixed.after.notes, width))
+
+
+def _what_is_left(after: Report) -> str:
+    """No more than the verdict allows."""
+    if after.findings:
+        return "What is left"
+    return "The corrected call is clean" if after.verdict == "ok" else "The corrected call"
+
+
+def _why(changes: Iterable[Change]) -> Iterator[Row]:
+    """What one remedy changed is one row: a rename takes one key away and sets another."""
+    together: dict[str, list[str]] = {}
+    for change in changes:
+        together.setdefault(f"{change.reason} ({change.applicability}, {change.code})", []).append(change.path)
+    for reason, paths in together.items():
+        yield ", ".join(paths), reason, None
 
 
 def plain(lines: Iterable[Line]) -> str:
@@ -71,12 +85,12 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _head(report: Report, width: int) -> Iterator[Line]:
+def _head(report: Report, width: int, quiet: bool = False) -> Iterator[Line]:
     word, text = headline(report)
     first, *rest = _wrapped(text, width, f"{word}  ")  # a long path stays beside it
     yield ((word, _VERDICT_STYLE[report.verdict]), *_line(first[len(word) :]))
     yield from map(_line, rest)
-    if report.plan is not None and report.plan.stops_at is None:
+    if not quiet and report.plan is not None and report.plan.stops_at is None:
         yield from _grid([("Plan", plan_line(report.plan), None)], width)
 
 
@@ -110,8 +124,8 @@ def _finding(number: int, finding: Finding, width: int) -> Iterator[Line]:
 
 
 def _said(raises: WillRaise) -> str:
-    """The message in one line; where there is none, the statement that raises it."""
-    text = " ".join(raises.text.split())
+    """The message; where there is none, the statement that raises it."""
+    text = shown(raises)
     return f": {text}" if text else f", without a message, from: {raises.at}" if raises.at else ", without a message"
 
 
@@ -130,18 +144,19 @@ def _skipped(report: Report, width: int) -> Iterator[Line]:
     relevant = [item for item in report.skipped if item.matters] if report.request else list(report.skipped)
     if not relevant:
         return
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[str, list[Skipped]] = {}
     for item in relevant:
-        by_reason.setdefault(item.reason, []).append(item.code if item.code.startswith("QVL") else item.name)
+        by_reason.setdefault(item.reason, []).append(item)
     yield from _title("Not checked")
-    yield from _grid([("?", f"{_few(names)}: {reason}", None) for reason, names in by_reason.items()], width)
+    yield from _grid([("?", f"{_few(items)}: {reason}", None) for reason, items in by_reason.items()], width)
 
 
-def _few(names: list[str]) -> str:
-    """Questions in words all, codes up to four."""
-    codes = [name for name in names if name.startswith("QVL")]
-    shown = codes if len(codes) <= 4 else [f"{codes[0]} and {len(codes) - 1} others"]
-    return ", ".join([*shown, *(name for name in names if name not in codes)])
+def _few(items: list[Skipped]) -> str:
+    """Questions in words; rules, whose names are no words, only where there is no question that they follow from."""
+    questions = list(dict.fromkeys(item.name for item in items if " " in item.name))
+    if questions:
+        return ", ".join(questions) if len(questions) <= 4 else f"{', '.join(questions[:3])} and {len(questions) - 3} more"
+    return ", ".join(f"{item.name} ({item.code})" for item in items) if len(items) <= 3 else f"{len(items)} checks"
 
 
 def _grid(rows: list[Row], width: int) -> Iterator[Line]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qvl_preflight.counted import counted
 from qvl_preflight.facts import Packages
 from qvl_preflight.unknown import Unknown, attempt
 
@@ -83,7 +84,7 @@ def _gpu_lines(facts: Facts) -> list[tuple[str, str]]:
 def _gpu(gpu: Gpu) -> str:
     capability = "?" if isinstance(gpu.capability, Unknown) else ".".join(map(str, gpu.capability))
     memory = f"{bytes_text(gpu.free_bytes)} of {bytes_text(gpu.total_bytes)} free"
-    slices = "" if isinstance(gpu.slices, Unknown) or gpu.mig is not True else f", {len(gpu.slices)} MIG instances"
+    slices = "" if isinstance(gpu.slices, Unknown) or gpu.mig is not True else f", {counted(len(gpu.slices), 'MIG instance')}"
     return f"{_text(gpu.name)}, capability {capability}, {memory}{slices}"
 
 
@@ -127,9 +128,12 @@ def _launch(facts: Facts) -> str:
 
 def plan_line(plan: LoadPlan) -> str:
     """Where, how, whether it trains: one line."""
+    from qvl_preflight.plan import UNPLANNED  # the doctor does without
+
     parts = []
     if isinstance(plan.devices, Unknown):
-        parts.append(f"placement unknown ({plan.devices.reason})")
+        why = "" if plan.devices == UNPLANNED else f" ({plan.devices.reason})"
+        parts.append(f"placement not known{why}")
     else:
         parts.append("on " + ", ".join(plan.devices))
     if not isinstance(plan.kernel, Unknown) and plan.kernel is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from qvl_preflight.checkpoint import Checkpoint
+from qvl_preflight.counted import counted, verb
 from qvl_preflight.plan import LoadPlan, Situation
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
@@ -114,7 +115,8 @@ def layers_spill_from_the_gpu(plan: LoadPlan, request: Request) -> Iterator[Find
     kind = " and ".join(sorted({homes[name] for name in spilled}))
     fix = Fix("Free the GPU, quantise, or use a GPU with more memory", Applicability.DISPLAY, commands=("nvidia-smi",))
     yield Finding(
-        f"{len(spilled)} of {len(homes)} parts of the model{size} go to the {kind}: the GPU has no room for them", fix=fix
+        f"{len(spilled)} of {len(homes)} parts of the model{size} {verb(len(spilled), 'goes', 'go')} to the {kind}: the GPU has no room for {verb(len(spilled), 'it', 'them')}",
+        fix=fix,
     )
 
 
@@ -157,5 +159,8 @@ def training_spilled_layers(plan: LoadPlan, request: Request, situation: Situati
     yield from as_planned(plan, "QVL411", fix)
     blocks = () if isinstance(plan.device_map, Unknown) or plan.blocked("offloaded") else away(situation, plan.device_map)
     if blocks and request.purpose == "full" and plan.quantization is None:
-        message = f"the step runs, but {len(blocks)} blocks that lie on the CPU or the disk get no gradient: they are not trained"
+        message = (
+            f"the step runs, but {counted(len(blocks), 'block')} on the CPU or the disk {verb(len(blocks), 'gets', 'get')} no gradient: "
+            f"{verb(len(blocks), 'it is', 'they are')} not trained"
+        )
         yield Finding(message, "train", fix=fix, severity=Severity.WARNING)

@@ -152,7 +152,7 @@ def _unknown_type(situation: Situation, model_type: str) -> Iterator[WillRaise]:
     row = _UNKNOWN_TYPE.row(situation.packages)
     version = situation.packages.version("transformers")
     why = f"transformers {version} does not know the model type {model_type}; " + (
-        f"{tables().type_span(model_type)} does" if known else "no release up to 5.23 does"
+        f"{tables().type_span(model_type)} do" if known else "no release up to 5.23 does"
     )
     condition = None if known else "the program does not register that type itself"
     yield WillRaise(
@@ -179,7 +179,7 @@ def _refusal(situation: Situation, what: str, reference: Any, model_type: str) -
         asks = "; on a terminal it asks and waits 15 seconds for an answer"
     later = ""
     if tables().is_type(model_type):
-        later = f" (transformers {tables().type_span(model_type)} has one)"
+        later = f" (transformers {tables().type_span(model_type)} have one)"
     why = (
         f"config.json names code of the checkpoint (auto_map), this release has no class of its own for the model type {model_type}{later}, "
         f"and trust_remote_code is {'not passed' if passed is None else passed}{asks}"

@@ -72,7 +72,7 @@ def pick(situation: Situation, flags: Flags, v1: bool, v2: bool) -> Chosen:
             continue
         loads = _extension(situation, module)
         if isinstance(loads, Unknown):
-            return Chosen(kernel, f"the compiled module {module} can be imported (not known here)")
+            return Chosen(kernel, f"the compiled module {module} can be imported, which is not known")
         if loads:
             return Chosen(kernel)
     return Chosen(_without_exllama(flags))

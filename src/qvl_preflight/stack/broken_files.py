@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from qvl_preflight.counted import counted, verb
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import hub
 from qvl_preflight.unknown import Undecided, Unknown, attempt
@@ -74,7 +75,9 @@ def missing(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         if files.choice.format == "safetensors"
         else f"[Errno 2] No such file or directory: '{path}'"
     )
-    why = f"{len(files.missing)} of the shards that the index names are not there, {files.missing[0]} first"
+    count = len(files.missing)
+    which = files.missing[0] if count == 1 else f"{files.missing[0]} and {counted(count - 1, 'more shard')}"
+    why = f"{which}, which the index names, {verb(count, 'is', 'are')} not there"
     yield WillRaise("QVL901", Stage.MATERIALISE, "FileNotFoundError", text, "shards", why, evidence=Evidence.RUN)
 
 
@@ -96,7 +99,7 @@ def damaged(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         yield WillRaise("QVL901", Stage.MATERIALISE, kind, text, f"file-{name}", f"{name} is cut off: {how}", evidence=evidence)
     for name, found in list(files.stand_ins.items())[:1]:
         kind, text, evidence = _told(situation, files, _what(found), name)
-        others = f", and so are {len(files.stand_ins) - 1} more" if len(files.stand_ins) > 1 else ""
+        others = f", and so {verb(more, 'is', 'are')} {more} more" if (more := len(files.stand_ins) - 1) else ""
         why = f"{name} is no file of weights but {found.what}{others}"
         yield WillRaise("QVL957", Stage.MATERIALISE, kind, text, f"file-{name}", why, evidence=evidence)
 

@@ -132,7 +132,7 @@ def _no_layers(modules: Modules, found: list[str], wanted: str | list[Any]) -> I
         shape = modules.layers.get(name)
         holder = name in modules.containers and name not in modules.layers
         if holder or (shape is not None and len(shape) == 1 and name not in modules.containers):
-            kind = "holds layers and is none itself" if holder else "is a norm, which takes no adapter"
+            kind = "holds layers and is none itself" if holder else "is a norm and takes no adapter"
             why = f"target_modules reaches {name}, which {kind}"
             condition = None if isinstance(wanted, list) else "the class names its modules as the checkpoint does"
             yield WillRaise("QVL812", Stage.ADAPTERS, "ValueError", "Target module ", "lora-targets", why, condition, Evidence.RUN)
@@ -155,7 +155,7 @@ def _default(situation: Situation) -> Iterator[WillRaise]:
     release = situation.packages.release("peft")
     if not isinstance(model, str) or release is None or maps(model, release) is not False:
         return
-    text = "Please specify `target_modules`"
+    text = "Please specify `target_modules` in `peft_config`"
     why = f'target_modules is not given, and this peft has no list of its own for models of type "{model}"'
     yield WillRaise("QVL811", Stage.ADAPTERS, "ValueError", text, "lora-targets", why, evidence=Evidence.RUN)
 

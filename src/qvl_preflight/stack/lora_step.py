@@ -45,7 +45,7 @@ def checkpointing(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 _MERGE = "Cannot merge LORA layers when the model is gptq quantized"
 
 
-def merge(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+def merged_afterwards(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """STEP: a merge that the training's settings ask for afterwards, as those of ms-swift and axolotl do."""
     trainer = situation.request.trainer or {}
     quantization = need(draft.quantization)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from qvl_preflight.counted import counted
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import device_name
 from qvl_preflight.stack import accelerate, cuda, strategy_map
@@ -125,7 +126,7 @@ def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iter
     if not left_out:
         return
     need_alike(situation, list(found), [tensor.name for tensor in weights.tensors])
-    why = f"the device_map leaves out {len(left_out)} tensors, {left_out[0]} among them"
+    why = f"the device_map leaves out {left_out[0]}" + (f" and {counted(len(left_out) - 1, 'more tensor')}" if left_out[1:] else "")
     if not situation.packages.at_least("transformers", 5):
         by_name = "disk" in found.values()  # the list of what lies on the disk is made by name (run on 4.32.0 to 4.57.1)
         yield WillRaise(

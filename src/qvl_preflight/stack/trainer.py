@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from qvl_preflight.counted import counted, verb
 from qvl_preflight.devices import is_rank, may_be_rank
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack.accelerate import STRATEGIES
@@ -113,7 +114,7 @@ def offloaded(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     else:
         row = _ADAPTERS_AWAY.row(situation.packages)
     if row.value is not None:
-        why = f"{len(blocks)} blocks lie on the {found[blocks[0]]}, where no gradient passes"
+        why = f"{counted(len(blocks), 'block')} {verb(len(blocks), 'lies', 'lie')} on the {found[blocks[0]]}, where no gradient passes"
         yield WillRaise("QVL411", Stage.STEP, *row.value, "offloaded", why, evidence=row.evidence)
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from qvl_preflight.counted import counted
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import hub
 from qvl_preflight.stack.files import on_other_machine
@@ -128,7 +129,8 @@ def _shards_not_cached(situation: Situation, missing: tuple[str, ...]) -> Iterat
     if len(missing) > 1 and situation.packages.at_least("transformers", 4, 50):
         text = f"{source.model} does not appear to have files named ('{first}',"
     broken_off = ", of a download that was broken off" if (repository := source.repository) and repository.is_unfinished() else ""
-    why = f"{reason}, and the cache {source.cache} lacks {len(missing)} of the shards that the index names, {missing[0]} first{broken_off}"
+    which = missing[0] if len(missing) == 1 else f"{missing[0]} and {counted(len(missing) - 1, 'more shard')}"
+    why = f"{reason}, and the cache {source.cache} lacks {which}{broken_off}"
     yield WillRaise("QVL952", Stage.CONFIG, "OSError", text, "files", why, on_other_machine(source), row.evidence)
 
 
@@ -154,7 +156,7 @@ def _mismatch(situation: Situation, names: list[str]) -> tuple[str, str]:
         has = f"the variant {found.variant}" if found.variant else "weights without a variant"
         return (
             "QVL956",
-            f"{f'variant={asked.variant!r} is asked for' if asked.variant else 'no variant is asked for'}, and there is only {has}",
+            f"{f'variant={asked.variant!r} is asked for' if asked.variant else 'no variant is asked for'}, and only {has} {'is' if found.variant else 'are'} there",
         )
     given = f"use_safetensors={asked.use_safetensors}"
     return ("QVL954" if asked.use_safetensors else "QVL955"), f"{given} is asked for, and there are only {kind} files"

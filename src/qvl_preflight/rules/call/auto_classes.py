@@ -143,12 +143,12 @@ def wrong_auto_class(plan: LoadPlan, situation: Situation) -> Iterator[Finding]:
 
 
 def _install(span: str, title: str) -> Fix:
-    """``4.45 on`` or ``4.28 to 4.57`` as a command."""
+    """``4.45 and later`` or ``4.28 to 4.57`` as a command."""
     since, _, last = span.partition(" to ")
     if last:
         major, minor = map(int, last.split("."))
         return Fix.display(f"Install {title}", f"pip install 'transformers<={major}.{minor}.99'")
-    return Fix.display(f"Install {title}", f"pip install 'transformers>={since.removesuffix(' on')}'")
+    return Fix.display(f"Install {title}", f"pip install 'transformers>={since.removesuffix(' and later')}'")
 
 
 def _other_class(situation: Situation) -> Fix | None:

@@ -84,7 +84,7 @@ def own_code_of_another_release(plan: LoadPlan) -> Iterator[Finding]:
 
 def _other_release(raised: WillRaise) -> Fix:
     title = "Install a transformers that the checkpoint's code was written for, or get newer code for the checkpoint"
-    found = re.search(r"it is in ([\d.]+)(?: to ([\d.]+)| on)$", raised.why)
+    found = re.search(r"it is in ([\d.]+)(?: to ([\d.]+)| and later)$", raised.why)
     if found is None:
         return Fix.display(title, "pip install 'transformers<4.57'")
     return Fix.display(

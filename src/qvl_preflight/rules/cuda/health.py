@@ -97,10 +97,8 @@ def _whole_driver(facts: Facts) -> Fix:
 
 def _revive(facts: Facts) -> Fix:
     if in_container(facts):
-        lasting = 'add "exec-opts": ["native.cgroupdriver=cgroupfs"] to /etc/docker/daemon.json'
-        return Fix.display(
-            "Restart the container; if it comes back, let Docker use the driver cgroupfs", "docker restart …", lasting
-        )
+        lasting = '"exec-opts": ["native.cgroupdriver=cgroupfs"] in /etc/docker/daemon.json'
+        return Fix.display(f"Restart the container; if it comes back, set {lasting}", "docker restart CONTAINER")
     return Fix.display("Restart the machine, or reinstall the driver", "nvidia-smi", "sudo dmesg | grep -i -E 'nvrm|xid'")
 
 

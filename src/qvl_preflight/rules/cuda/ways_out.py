@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "colab": ("Choose Runtime > Change runtime type > T4 GPU, then run the cells again", ()),
     "kaggle": ("Choose Settings > Accelerator > GPU T4 x2, then run the cells again", ()),
-    "kubernetes": ("Ask for a GPU in the pod's resources", ("resources: {limits: {nvidia.com/gpu: 1}}",)),
+    "kubernetes": ("Ask for a GPU in the pod's resources: limits: {nvidia.com/gpu: 1}", ()),
     "docker": ("Start the container with GPUs; the host needs nvidia-container-toolkit", ("docker run --gpus all …",)),
     "podman": (
         "Start the container with GPUs; the host needs nvidia-container-toolkit",

@@ -177,7 +177,7 @@ def stale_rank_variables(launch: Launch, env: Mapping[str, str], plan: LoadPlan 
     if in_notebook or alone:
         shown = " ".join(f"{name}={value}" for name, value in left.items())
         where = "in this notebook" if in_notebook else "for a process that no launcher started"
-        command = f"for name in {tuple(left)}: os.environ.pop(name, None)" if in_notebook else f"unset {' '.join(left)}"
+        command = f"import os; [os.environ.pop(name, None) for name in {list(left)}]" if in_notebook else f"unset {' '.join(left)}"
         fix = Fix.display("Remove them before anything of torch or accelerate is used", command)
         yield Finding(f"{shown} {'is' if len(left) == 1 else 'are'} set {where}", "train", fix=fix)
 

@@ -14,7 +14,7 @@ from qvl_preflight.stack.lora import quantized_copies
 def _names(situation: Situation) -> Fix:
     modules = modules_of(situation.checkpoint)
     there = modules.suffixes[:8] if modules else []
-    return Fix.display("Name layers of this checkpoint", *([f"target_modules={there}"] if there else []))
+    return Fix.display(f"Name layers of this checkpoint in target_modules{f': {there}' if there else ''}")
 
 
 @rule(

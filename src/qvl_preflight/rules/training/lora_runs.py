@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from qvl_preflight.counted import counted
 from qvl_preflight.plan import LoadPlan, Situation
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
@@ -64,7 +65,8 @@ def lora_in_the_vision_tower(situation: Situation, plan: LoadPlan) -> Iterator[F
     if reached and all(reached):
         text, seeing = reached
         yield Finding(
-            f"target_modules reaches {len(text)} layers of the language model and {len(seeing)} of the vision tower", "train"
+            f"target_modules reaches {counted(len(text), 'layer')} of the language model and {len(seeing)} of the vision tower",
+            "train",
         )
 
 
@@ -91,9 +93,8 @@ def checkpointing_needs_input_grads(plan: LoadPlan) -> Iterator[Finding]:
     Shown, not applied: a line before get_peft_model, or an argument of TrainingArguments from 4.35 on.
     """
     fix = Fix.display(
-        "Do one of these",
-        "model.enable_input_require_grads()",
-        'TrainingArguments(gradient_checkpointing_kwargs={"use_reentrant": False}, …)',
+        "Call model.enable_input_require_grads() before get_peft_model, or give TrainingArguments "
+        'gradient_checkpointing_kwargs={"use_reentrant": False}'
     )
     for finding in as_planned(plan, "QVL818", fix):
         yield replace(finding, severity=Severity.NOTE)  # most scripts do call it
