@@ -183,6 +183,12 @@ def adapters(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         yield WillRaise("QVL320", Stage.ADAPTERS, "ImportError", _BREAK, "autoawq-import", why, evidence=Evidence.RUN)
 
 
+def stored_awq(draft: Draft) -> Quantization | None:
+    """The AWQ settings of a checkpoint that comes quantised, None for any other model. Raises Undecided."""
+    quantization = _awq(draft)
+    return quantization if quantization is not None and quantization.pre_quantized else None
+
+
 def _awq(draft: Draft) -> Quantization | None:
     quantization = need(draft.quantization)
     return quantization if quantization is not None and quantization.method == "awq" else None

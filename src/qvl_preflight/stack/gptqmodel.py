@@ -62,10 +62,10 @@ def choose(situation: Situation, backend: str, device: str, layer: Layer) -> Spe
     """The kernel for ``backend`` on ``device`` (``cuda`` or ``cpu``). Raises Unsupported or Undecided."""
     specs = KERNELS.value(situation.packages)
     if backend in ("auto", "auto_trainable"):
-        return _first_that_fits(situation, specs, device, layer, backend == "auto_trainable")
+        return first_that_fits(situation, specs, device, layer, backend == "auto_trainable")
     for spec in specs:
         if backend in spec.backends:
-            return _requested(situation, spec, device, layer)
+            return requested(situation, spec, device, layer)
     if backend in _OTHER_BACKENDS.value(situation.packages):
         raise Unsupported(f"Unsupported backend: `BACKEND.{backend.upper()}` for `METHOD.GPTQ`")
     if (backend in _UNCHARTED and not situation.packages.at_least("gptqmodel", 7)) or backend in (
@@ -76,23 +76,18 @@ def choose(situation: Situation, backend: str, device: str, layer: Layer) -> Spe
     raise Unsupported(f"'{backend}' is not a valid BACKEND")
 
 
-def _first_that_fits(situation: Situation, specs: tuple[Spec, ...], device: str, layer: Layer, trainable: bool) -> Spec:
-    for spec in specs:
-        if (
-            spec.auto
-            and device in spec.devices
-            and (spec.trainable or not trainable)
-            and _refused(spec, layer) is None
-            and _usable(situation, spec, device)
-        ):
+def first_that_fits(situation: Situation, specs: tuple[Spec, ...], device: str, layer: Layer, trainable: bool) -> Spec:
+    """What "auto" takes: the first that is usable; its words for the last that is not. Raises Unsupported or Undecided."""
+    open_to_it = [spec for spec in specs if spec.auto and device in spec.devices]
+    for spec in open_to_it:
+        if (spec.trainable or not trainable) and _refused(spec, layer) is None and _usable(situation, spec, device):
             return spec
-    last = specs[-1] if specs[-1].auto else specs[-2]
-    raise Unsupported(
-        _refused(last, layer) or "No valid quant linear", "NotImplementedError" if _refused(last, layer) else "ValueError"
-    )
+    refusal = _refused(open_to_it[-1], layer) if open_to_it else None
+    raise Unsupported(refusal or "No valid quant linear", "NotImplementedError" if refusal else "ValueError")
 
 
-def _requested(situation: Situation, spec: Spec, device: str, layer: Layer) -> Spec:
+def requested(situation: Situation, spec: Spec, device: str, layer: Layer) -> Spec:
+    """A kernel that is asked for by name. Raises Unsupported or Undecided."""
     from qvl_preflight.stack.cuda import available
 
     if _lacks_extension(situation, spec):
@@ -116,6 +111,10 @@ _NO_TRITON = (
 _WITHOUT_CUDA = {
     "marlin": "Marlin kernel requires CUDA.",
     "exllamav2": "ExLlamaV2 GPTQ: CUDA is not available.",
+    "machete_awq": "Machete runtime unavailable.",
+    "marlin_awq": "Marlin kernel requires CUDA.",
+    "exllamav2_awq": "ExLlamaV2 AWQ: CUDA is not available.",
+    "gemm_awq": "AWQ: CUDA is not available.",
     "swordfish": "Swordfish runtime unavailable.",
 }
 
@@ -127,6 +126,8 @@ def _refused(spec: Spec, layer: Layer) -> str | None:
         return "Torch INT8 requires 8-bit source weights; expanding lower-bit weights to persistent INT8 is disabled."
     if layer.bits not in spec.bits:
         return f"{name} only supports `{list(spec.bits)}` bits: actual bits = `{layer.bits}`"
+    if layer.group_size not in spec.groups and spec.class_name == "AwqGEMVLinear":
+        return f"AwqGEMVLinear native GEMV supports normalized group_size [64, 128]: actual group_size={layer.group_size}"
     if layer.group_size not in spec.groups:
         return f"{name} only supports `{list(spec.groups)}` group_size: actual group_size = `{layer.group_size}`"
     if spec.symmetric_only and not layer.sym:

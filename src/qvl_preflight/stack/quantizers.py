@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.request import ConfigObject, LiveObject, show
-from qvl_preflight.stack import quant_methods
+from qvl_preflight.stack import loading_attributes, quant_methods
 from qvl_preflight.stack.cuda import available
 from qvl_preflight.stack.quant_checks import BNB_AND_ACCELERATE, NO_GPU
 from qvl_preflight.unknown import Undecided
@@ -30,19 +30,6 @@ CLASS_OF = {
 # These read loading attributes off whatever is passed (4.38 to 4.55); the others ignore it with a warning.
 _READ_LOADING_ATTRIBUTES = ("gptq", "awq", "fbgemm_fp8", "compressed-tensors")
 METHOD_OF = {name: method for method, name in CLASS_OF.items()}
-
-# What of a passed GPTQConfig overrides the checkpoint's settings (get_loading_attributes); all else of it is ignored.
-LOADING_ATTRIBUTES: ByRelease[tuple[str, ...]] = ByRelease(
-    "transformers",
-    Row("4.32", "4.33", ("disable_exllama", "use_cuda_fp16"), Evidence.RECORDED, "transformers 4.32.0 utils/quantization_config.py"),
-    Row("4.33", "4.35", ("disable_exllama", "use_cuda_fp16", "max_input_length"), Evidence.SOURCE, "transformers 4.34.1 utils/quantization_config.py"),
-    Row("4.35", "4.49", ("disable_exllama", "use_exllama", "exllama_config", "use_cuda_fp16", "max_input_length"), Evidence.RECORDED, "transformers 4.37.2 utils/quantization_config.py"),
-    Row("4.49", "4.51", ("disable_exllama", "use_exllama", "exllama_config", "use_cuda_fp16", "max_input_length", "backend"), Evidence.SOURCE, "transformers 4.50.3 utils/quantization_config.py"),
-    Row("4.51", "5.0", ("use_exllama", "exllama_config", "use_cuda_fp16", "max_input_length", "backend"), Evidence.RUN, "transformers 4.51.3, 4.57.1 utils/quantization_config.py"),
-    Row("5.0", None, ("max_input_length", "backend"), Evidence.RECORDED, "transformers 5.23.0 utils/quantization_config.py"),
-)  # fmt: skip
-# Names that GPTQConfig ever took to choose a kernel; a release that does not know one swallows it in **kwargs without a word.
-KERNEL_FLAGS = ("disable_exllama", "use_exllama", "exllama_config", "backend")
 
 
 @dataclass(frozen=True)
@@ -174,7 +161,9 @@ def merge(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     settings = situation.checkpoint.quantization or {}
     draft.quantization = Quantization(method, settings, pre_quantized=True)
     if isinstance(passed, ConfigObject) and passed.class_name == CLASS_OF.get(method):
-        draft.quantization = Quantization(method, _with_loading_attributes(situation, method, settings, passed), pre_quantized=True)
+        draft.quantization = Quantization(
+            method, loading_attributes.merged(situation, method, settings, passed), pre_quantized=True
+        )
     elif (passed is not None or (flags and _takes_flags(situation))) and _can_clash(situation, method, passed):
         yield from _clash(situation, method, passed, flags)
 
@@ -233,17 +222,6 @@ def _on_the_fly(situation: Situation, passed: Any, flags: list[str]) -> Quantiza
 def _takes_flags(situation: Situation) -> bool:
     """load_in_4bit and load_in_8bit are arguments of from_pretrained up to 4.57; transformers 5 hands them to the model."""
     return not situation.packages.at_least("transformers", 5)
-
-
-def _with_loading_attributes(
-    situation: Situation, method: str, settings: Mapping[str, Any], passed: ConfigObject
-) -> Mapping[str, Any]:
-    """The checkpoint's settings with the loading attributes of the passed object, its defaults included, on top."""
-    if method != "gptq":
-        return settings
-    names = LOADING_ATTRIBUTES.value(situation.packages)
-    kept = {key: value for key, value in settings.items() if key not in names}
-    return kept | {name: passed.fields[name] for name in names if name in passed.fields}
 
 
 def _clash(situation: Situation, method: str, passed: Any, flags: list[str]) -> Iterator[WillRaise]:

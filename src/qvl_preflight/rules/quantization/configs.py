@@ -11,7 +11,7 @@ from qvl_preflight.plan import LoadPlan, WillRaise
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import ConfigObject, Request, show
 from qvl_preflight.rule import as_planned, rule
-from qvl_preflight.stack.quantizers import KERNEL_FLAGS, LOADING_ATTRIBUTES
+from qvl_preflight.stack.loading_attributes import GPTQ, KERNEL_FLAGS
 
 
 @rule(
@@ -119,7 +119,7 @@ def ignored_kernel_flags(request: Request, packages: Packages) -> Iterator[Findi
     passed = request.kwargs.get("quantization_config")
     if not isinstance(passed, ConfigObject) or passed.class_name != "GPTQConfig":
         return
-    read = LOADING_ATTRIBUTES.value(packages)
+    read = GPTQ.value(packages)
     ignored = [name for name in KERNEL_FLAGS if passed.fields.get(name) is not None and name not in read]
     if ignored:
         listed = ", ".join(f"{name}={show(passed.fields[name])}" for name in ignored)
