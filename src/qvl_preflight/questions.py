@@ -31,6 +31,7 @@ QUESTIONS = {
     "flatten": "whether FSDP can shard these weights",
     "forced_download": "whether a download is forced that may not happen",
     "forms": "whether the device_map has a form that is read",
+    "first_use": "whether the chosen kernel can be built here",
     "forward": "whether the first forward runs",
     "fp16": "whether TrainingArguments accepts fp16",
     "half_on_cpu": "whether torch runs float16 on the CPU",
