@@ -16,8 +16,10 @@ class Symptom:
     text: str = ""  # in "Type: message"; empty: any
     type: str = ""  # the name of the exception, whole, as a pattern
     frames: str = ""  # in the files and functions of the traceback
+    beside: str = ""  # somewhere else in the log
     weight: float = 0.9
-    source: str = ""  # why no package's Python source holds it: "torch's C++", "the loader of the system"
+    source: str = ""  # where it was read: "accelerate 1.15.0 utils/modeling.py:539"; or what says it that is no Python source: "torch's C++"
+    releases: str = ""  # of the package that says it so: "transformers:4.36-4.54"
 
 
 def as_symptom(given: str | Symptom) -> Symptom:

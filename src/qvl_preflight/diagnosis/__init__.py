@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 
-from qvl_preflight.diagnosis.entries import ENTRIES
+from qvl_preflight.diagnosis.causes import Cause
 from qvl_preflight.diagnosis.entry import Entry
-from qvl_preflight.diagnosis.lines import streams
+from qvl_preflight.diagnosis.matching import Match, matches
+from qvl_preflight.diagnosis.printed import printed_facts
 from qvl_preflight.diagnosis.result import Diagnosis
-from qvl_preflight.diagnosis.squeeze import compiled, literal, squeeze
-from qvl_preflight.diagnosis.tracebacks import Raised, raised_in
-from qvl_preflight.environment import examine
+from qvl_preflight.diagnosis.apart import TELLS
+from qvl_preflight.diagnosis.weigh import said_by_other_releases, weighed
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.facts import Facts
+from qvl_preflight.facts import Facts, Packages
 from qvl_preflight.facts_from import FactsLike, facts_of
-from qvl_preflight.rule import Rule, all_rules
-from qvl_preflight.symptoms import Symptom, as_symptom
+from qvl_preflight.unknown import Undecided
 
-Cause = Rule | Entry
-_CUDA = frozenset(
-    {"no-cuda-visible", "visible-devices-env", "torch-cpu-build", "driver-too-old", "bnb-no-cuda"}
-)  # one symptom, many causes
-_LEAST, _MOST_EXCEPTIONS = 0.3, 60
+_LEAST, _OTHER_RELEASE = 0.3, 0.85
 
 
 def diagnose(error: str | BaseException, *, facts: FactsLike = None) -> tuple[Diagnosis, ...]:
     """The causes of an error, best first; empty where it is not known. ``error``: an exception, or the text of a log.
 
-    ``facts``: the machine on which it happened. None: unknown for a text, this machine for an exception.
+    ``facts``: the machine on which it happened. None: this machine for an exception; for a text, what the log prints of versions.
     """
     if isinstance(error, BaseException):
         from traceback import format_exception  # only for a live exception
@@ -39,86 +30,44 @@ def diagnose(error: str | BaseException, *, facts: FactsLike = None) -> tuple[Di
         known: Facts | None = facts_of(facts)
         text = "".join(format_exception(type(error), error, error.__traceback__, limit=-60))
     elif isinstance(error, str):
-        text, known = error, None if facts is None else facts_of(facts)
+        text, known = error, _known(error, facts)
     else:
         raise InputError(f"error is a {type(error).__name__}; expected an exception or the text of a log")
-    found = _matched(text)
-    return _with_machine(found, known) if known is not None else found
+    found = _best(matches(text), known)
+    return weighed(found, known) if known is not None else found
 
 
-@lru_cache(maxsize=1)
-def _causes() -> tuple[tuple[Symptom, Cause], ...]:
-    every: tuple[Cause, ...] = (*all_rules(), *ENTRIES)
-    return tuple((as_symptom(given), cause) for cause in every for given in cause.symptoms)
+def _known(text: str, facts: FactsLike) -> Facts | None:
+    if facts is not None:
+        return facts_of(facts)
+    printed = printed_facts(text)
+    return None if printed is None else facts_of(printed)
 
 
-def _matched(text: str) -> tuple[Diagnosis, ...]:
-    logs = streams(text)
-    raised = [one for number, lines in enumerate(logs) for one in raised_in(lines, number)]
-    real = _distinct([one for one in raised if not one.consequence] or raised)
-    lines = [line for log in logs for line in log]
+def _best(found: list[Match], facts: Facts | None) -> tuple[Diagnosis, ...]:
+    """One diagnosis for each topic, best first."""
     best: dict[str, Diagnosis] = {}
-    for score, cause, evidence in (*_in_exceptions(real), *_in_lines(lines, raised)):
-        before = best.get(cause.code)
-        if score >= _LEAST and (before is None or score > before.confidence):
-            best[cause.code] = Diagnosis(
-                cause.code, cause.topic, cause.summary, cause.summary, round(score, 2), _fix(cause), evidence.strip()[:300]
-            )
-    ranked = sorted(best.values(), key=lambda each: -each.confidence)
-    seen: set[str] = set()
-    return tuple(each for each in ranked if not (each.topic in seen or seen.add(each.topic)))  # type: ignore[func-returns-value]
+    for match in sorted(found, key=lambda each: -_score(each, facts)):
+        score = _score(match, facts)
+        if score >= _LEAST and match.cause.topic not in best:
+            best[match.cause.topic] = _diagnosis(match, score, facts)
+        elif match.more and match.cause.topic in best and match.more not in best[match.cause.topic].message:
+            before = best[match.cause.topic]
+            best[match.cause.topic] = replace(before, message=f"{before.message} ({match.more}.)")
+    return tuple(best.values())
 
 
-def _distinct(raised: list[Raised]) -> list[Raised]:
-    """The last of the same ones, at most as many as can be looked at; the last of all is marked."""
-    found = {(one.type, one.message[:300], tuple(one.frames[-3:])): one for one in raised}
-    kept = list(found.values())
-    kept = kept if len(kept) <= _MOST_EXCEPTIONS else kept[: _MOST_EXCEPTIONS // 2] + kept[-_MOST_EXCEPTIONS // 2 :]
-    if kept:
-        kept[-1].last = True
-    return kept
+def _score(match: Match, facts: Facts | None) -> float:
+    other = match.releases and facts is not None and said_by_other_releases(match.releases, facts)
+    return match.score * (_OTHER_RELEASE if other else 1)
 
 
-def _in_exceptions(raised: list[Raised]) -> Iterator[tuple[float, Cause, str]]:
-    for one in raised:
-        role = 1.0 if one.last else 0.97 if one.cause else 0.9 if one.handled else 0.93
-        said, frames, code = squeeze(one.said), squeeze(";".join(one.frames)), squeeze(one.code)
-        for symptom, cause in _causes():
-            if symptom.type and not re.fullmatch(symptom.type, one.name):
-                continue
-            if symptom.frames and not compiled(symptom.frames).search(frames):
-                continue
-            if not symptom.text or _fits(symptom.text, said):
-                yield symptom.weight * role, cause, one.text if one.message else one.code or one.text
-            elif not one.message and _fits(symptom.text, code):
-                yield symptom.weight * role, cause, one.code
-
-
-def _fits(pattern: str, text: str) -> bool:
-    needed = literal(pattern)
-    return (not needed or needed in text) and compiled(pattern).search(text) is not None
-
-
-def _in_lines(lines: list[str], raised: list[Raised]) -> Iterator[tuple[float, Cause, str]]:
-    """Words that stand outside of exceptions: warnings, messages of compilers and of the system."""
-    role = 0.75 if any(not one.consequence for one in raised) else 0.95
-    kept = [line for line in dict.fromkeys(lines) if not line.lstrip().startswith(("File ", "raise ", "#"))]
-    squeezed = [squeeze(line) for line in kept]
-    whole, starts, at = "".join(squeezed), [], 0
-    for part in squeezed:
-        starts.append(at)
-        at += len(part)
-    for symptom, cause in _causes():
-        needed = literal(symptom.text)
-        if symptom.type or symptom.frames or not needed:
-            continue
-        position, tries = whole.find(needed), 0
-        while position >= 0 and tries < 20:
-            match = compiled(symptom.text).search(whole, max(0, position - 400), position + len(needed) + 400)
-            if match is not None:
-                yield symptom.weight * role, cause, kept[bisect_right(starts, match.start()) - 1]
-                break
-            position, tries = whole.find(needed, position + 1), tries + 1
+def _diagnosis(match: Match, score: float, facts: Facts | None) -> Diagnosis:
+    cause = match.cause
+    message = f"{cause.summary} ({match.more}.)" if match.more else cause.summary
+    evidence = match.evidence.strip()[:300]
+    fix = _spelled(_fix(cause), facts)
+    return Diagnosis(cause.code, cause.topic, cause.summary, message, round(score, 2), fix, evidence, TELLS.get(cause.topic, ""))
 
 
 def _fix(cause: Cause) -> str:
@@ -129,24 +78,13 @@ def _fix(cause: Cause) -> str:
     return f"Make a call like this one: {call}" if call else ""
 
 
-def _with_machine(found: tuple[Diagnosis, ...], facts: Facts) -> tuple[Diagnosis, ...]:
-    """What the doctor finds about CUDA beats what a text leaves open."""
-    if not any(each.topic in _CUDA for each in found):
-        return found
-    seen = [each for each in examine(facts).findings if each.topic in _CUDA and each.severity and each.severity.rank < 2]
-    texts = {each.topic: each for each in found}
-    evidence = next(each.evidence for each in found if each.topic in _CUDA)
-    sure = tuple(
-        Diagnosis(
-            each.code, each.topic, each.name, each.message, 0.99,
-            "; ".join([each.fix.title, *each.fix.commands]) if each.fix else getattr(texts.get(each.topic), "fix", ""), evidence,
-        )
-        for each in seen
-    )  # fmt: skip
-    if sure:
-        return (*sure, *(each for each in found if each.topic not in {one.topic for one in sure}))
-    visible = facts.gpus if isinstance(facts.gpus, tuple) else ()
-    if not visible:
-        return found
-    return tuple(replace(each, confidence=round(each.confidence / 2, 2), message=f"{each.message} (But the machine of the facts shows no such fault.)")
-                 if each.topic in _CUDA else each for each in found)  # fmt: skip
+def _spelled(fix: str, facts: Facts | None) -> str:
+    """As the release that is known spells it: torch_dtype is dtype since 4.56."""
+    try:
+        newer = facts is not None and Packages(facts).has("transformers") and Packages(facts).at_least("transformers", 4, 56)
+        older = facts is not None and Packages(facts).has("transformers") and not newer
+    except Undecided:
+        return fix
+    if newer:
+        return fix.replace("torch_dtype=", "dtype=")
+    return fix.replace(" dtype=", " torch_dtype=").replace("(dtype=", "(torch_dtype=") if older else fix

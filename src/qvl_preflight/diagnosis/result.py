@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One possible cause. ``confidence`` is between 0 and 1; ``evidence`` the line that betrayed it."""
+    """One possible cause. ``confidence`` is between 0 and 1; ``evidence`` the line that betrayed it; ``tell`` what shows whether it is this one."""
 
     code: str
     topic: str
@@ -17,6 +17,7 @@ class Diagnosis:
     confidence: float
     fix: str
     evidence: str
+    tell: str = ""
 
     @property
     def certainty(self) -> str:

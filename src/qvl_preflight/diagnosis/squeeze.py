@@ -57,12 +57,58 @@ def _after_quantifier(pattern: str, index: int) -> int:
 
 
 @cache
-def literal(pattern: str) -> str:
-    """The longest run of plain signs that every match must hold; empty where there is none."""
-    source = compiled(pattern).pattern
-    runs, run, depth, index = [""], "", 0, 0
-    if _alternates(source):
-        return ""
+def literals(pattern: str) -> tuple[str, ...]:
+    """Runs of plain signs of which every match holds one; empty where no such runs are known."""
+    return _needed(compiled(pattern).pattern)
+
+
+def _needed(source: str) -> tuple[str, ...]:
+    parts = _alternatives(source)
+    if len(parts) > 1:
+        found = [_needed(part) for part in parts]
+        return tuple(run for each in found for run in each) if all(found) else ()
+    longest = max(_runs(source), key=len).lower()
+    if len(longest) >= _SHORTEST:
+        return (longest,)
+    choices = [needed for group in _groups(source) if (needed := _needed(group))]
+    return max(choices, key=lambda each: min(map(len, each)), default=())
+
+
+@cache
+def opening(pattern: str) -> str:
+    """The plain signs with which every match begins; empty for a choice."""
+    parts = _alternatives(compiled(pattern).pattern)
+    runs = _runs(parts[0]) if len(parts) == 1 else [""]
+    return runs[0].lower()
+
+
+_SHORTEST = 4
+
+
+def _groups(source: str) -> list[str]:
+    """What stands in the groups that every match passes through."""
+    found, depth, index, start = [], 0, 0, 0
+    while index < len(source):
+        if source[index] == "\\":
+            index += 2
+            continue
+        if source[index] == "[":
+            index = source.index("]", index + 2) + 1
+            continue
+        if source[index] == "(":
+            start = index + 1 if depth == 0 else start
+            depth += 1
+        elif source[index] == ")":
+            depth -= 1
+            if depth == 0 and source[index + 1 : index + 2] not in ("?", "*", "{") and source[start] != "?":
+                found.append(source[start:index])
+        index += 1
+    return found
+
+
+def _runs(source: str) -> list[str]:
+    """The runs of plain signs that every match holds, in order; the first is empty where it begins otherwise."""
+    runs, run, depth, index = [], "", 0, 0
     while index < len(source):
         sign, step = source[index], 1
         if sign == "\\":
@@ -80,15 +126,14 @@ def literal(pattern: str) -> str:
         else:
             runs, run = [*runs, run], ""
         index += step
-        if sign == "{":
+        if sign == "{" and step == 1:
             index = source.index("}", index) + 1
-    best = max([*runs, run], key=len).lower()
-    return best if len(best) >= 5 else ""
+    return [*runs, run]
 
 
-def _alternates(source: str) -> bool:
-    """A choice at the top level: no part is in every match."""
-    depth = index = 0
+def _alternatives(source: str) -> list[str]:
+    """The parts of a choice at the top level; the whole where there is none."""
+    parts, depth, index, start = [], 0, 0, 0
     while index < len(source):
         if source[index] == "\\":
             index += 2
@@ -98,6 +143,7 @@ def _alternates(source: str) -> bool:
             continue
         depth += {"(": 1, ")": -1}.get(source[index], 0)
         if source[index] == "|" and depth == 0:
-            return True
+            parts.append(source[start:index])
+            start = index + 1
         index += 1
-    return False
+    return [*parts, source[start:]]

@@ -3,6 +3,7 @@
 from qvl_preflight.diagnosis.entry import Entry
 from qvl_preflight.symptoms import Symptom
 
+_QUANTIZED = r"bitsandbytes|MatMul8bitLt|load_in_[48]bit|Linear4bit|Linear8bitLt|qlora|prepare_model_for_(kbit|int8)"
 _DTYPES = r"(must have the same dtype|expected scalar type|expected m1 and m2 to have the same dtype|expected mat1 and mat2 to have the same dtype)"
 ENTRIES = (
     Entry("QVL390", "bitsandbytes-native-library", "bnb-cuda-setup", "bitsandbytes cannot load the native library for this CUDA.",
@@ -25,7 +26,7 @@ ENTRIES = (
           (Symptom(r"cublasLt ran into an error", weight=.7), r"named symbol not found at line", r"compute capability < ?7\.5")),
     Entry("QVL396", "dtypes-in-quantized-layers", "bnb-dtype", "Tensors of two dtypes meet in a quantised layer.",
           "Let bnb_4bit_compute_dtype, the model's dtype and fp16/bf16 of the Trainer agree, and call `prepare_model_for_kbit_training`.",
-          (Symptom(_DTYPES, frames=r"bitsandbytes", weight=.85), Symptom(r"got:? (Half|Float|BFloat16) and (Byte|Char)", weight=.85), r"Blockwise (4bit )?(de)?quantization only supports 16/32-bit floats")),
+          (Symptom(_DTYPES, frames=r"bitsandbytes", weight=.85), Symptom(_DTYPES, beside=_QUANTIZED, weight=.65), Symptom(r"got:? (Half|Float|BFloat16) and (Byte|Char)", weight=.85), r"Blockwise (4bit )?(de)?quantization only supports 16/32-bit floats")),
     Entry("QVL397", "quantize-before-cuda", "quant-needs-cuda", "The model's own quantize() runs kernels on weights that are still on the CPU.",
           "Move the model to the GPU before `.quantize()`, on a torch with CUDA.",
           (r"weights that need to be quantified should be on the CUDA device", Symptom(frames=r"transformers_modules.{0,200}quantiz", weight=.7), Symptom(frames=r"/quantization\.py in (extract_weight|compress_int4|quantize|_?_?init)", text=r"CUDA|cpu|kernel|cublas", weight=.7))),

@@ -16,7 +16,7 @@ from qvl_preflight.rule import as_planned, rule
     "QVL305",
     Severity.ERROR,
     topic="gptq-kernel-missing",
-    symptoms=(r"is not a valid BACKEND", r"Unsupported backend: `BACKEND", r"No valid quant linear"),
+    symptoms=(r"is not a valid BACKEND$", r"Unsupported backend: `BACKEND", r"No valid quant linear"),
 )
 def unusable_kernel(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterator[Finding]:
     """

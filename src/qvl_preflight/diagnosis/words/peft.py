@@ -1,0 +1,38 @@
+"""What peft says, beside what the plan knows, and the rule or entry whose cause it is."""
+
+from qvl_preflight.symptoms import Symptom
+
+WORDS = (
+    ("QVL815", Symptom(r"modules_to_save cannot be applied to modules of type", source="peft 0.14.0 utils/other.py:231")),
+    ("QVL811", Symptom(r"All modules were excluded\. This is likely unintended", source="peft 0.21.2 tuners/tuners_utils.py:1054")),
+    ("QVL811", Symptom(r"were set but no module was matched", source="peft 0.21.2 tuners/tuners_utils.py:1101")),
+    ("QVL811", Symptom(r"No modules were targeted for adaptation", source="peft 0.21.2 tuners/tuners_utils.py:1076")),
+    ("QVL811", Symptom(r"No layers? types? compatible with \w+ were found", weight=.8, source="peft 0.21.2 tuners/vera/model.py:142")),
+    ("QVL811", Symptom(r"target_modules should (be a list or set of strings|not contain an empty string)", weight=.7, source="peft 0.21.2 tuners/tuners_utils.py:2282")),
+    ("QVL813", Symptom(r"Only instances of PreTrainedModel support `target_modules=", source="peft 0.14.0 tuners/tuners_utils.py:1043")),
+    ("QVL812", Symptom(r"Trying to wrap an `nn\.Parameter` of layer", weight=.85, source="peft 0.21.2 tuners/tuners_utils.py:1198")),
+    ("QVL812", Symptom(r"is incompatible with Mamba-based models", source="peft 0.21.2 tuners/tuners_utils.py:160")),
+    ("QVL812", Symptom(r"does not support target modules of type", weight=.85, source="peft 0.21.2 tuners/peanut/model.py:91")),
+    ("QVL814", Symptom(r"`layers_(to_transform|pattern)` cannot be used when `target_modules` is a str", source="peft 0.21.2 tuners/waveft/config.py:253")),
+    ("QVL814", Symptom(r"lora\.\S+ does not (work|support) (with )?(lora_dropout|fan_in_fan_out|lora_bias|use_dora|LoRA variants|mixed)", weight=.85, source="peft 0.21.2 tuners/lora/layer.py:2189")),
+    ("QVL814", Symptom(r"does not support (aLoRA|VeLoRA|DoRA)", weight=.85, source="peft 0.21.2 tuners/lora/eetq.py:47")),
+    ("QVL814", Symptom(r"Please initialize (PiSSA|CorDA|MiCA|PSOFT) under float32", source="peft 0.21.2 tuners/lora/layer.py:433")),
+    ("QVL814", Symptom(r"8bit and 4bit quantization not supported for", source="peft 0.21.2 tuners/mixed/model.py:188")),
+    ("QVL814", Symptom(r"LoRA-GA does not support quantized models", source="peft 0.21.2 tuners/lora/loraga.py:94")),
+    ("QVL803", Symptom(r"GPTQ quantization not supported for", weight=.8, source="peft 0.21.2 tuners/mixed/model.py:183")),
+    ("QVL819", Symptom(r"Cannot merge \w* ?layers when (the model is|base model layers)", source="peft 0.21.2 tuners/ia3/model.py:226")),
+    ("QVL819", Symptom(r"(Merging|Unmerging) LoRA (layers is not supported for|with INC|from INC)", source="peft 0.21.2 tuners/lora/eetq.py:93")),
+    ("QVL819", Symptom(r"QALoRA for GPTQ layers does not support", source="peft 0.21.2 tuners/lora/variants.py:533")),
+    ("QVL819", Symptom(r"Merging/unmerging is not available", source="peft 0.21.2 utils/quantization_utils.py:113")),
+    ("QVL819", Symptom(r"do not support dequantization \(yet\), which is needed to support merging", weight=.8, source="peft 0.21.2 utils/quantization_utils.py:227")),
+    ("QVL309", Symptom(r"please install the `?bitsandbytes`? package", source="peft 0.21.2 tuners/adalora/model.py:134")),
+    ("QVL309", Symptom(r"bitsandbytes (is not available, please install it to use LoftQ|must be installed and the model must be quantized|4bit quantization is not available)", source="peft 0.21.2 utils/loftq_utils.py:110")),
+    ("QVL490", Symptom(r"Disk offloading currently only supported for safetensors", source="peft 0.21.2 peft_model.py:536")),
+    ("QVL404", Symptom(r"has not been mapped to a device", weight=.8, source="peft 0.21.2 utils/integrations.py:180")),
+    ("QVL693", Symptom(r"Found an incompatible version of torchao\. Found version", source="peft 0.21.2 import_utils.py:162")),
+    ("QVL693", Symptom(r"Your transformers version is too old, please upgrade it", source="peft 0.21.2 utils/other.py:1696")),
+    ("QVL693", Symptom(r"(requires|supported for) transformers (>=|v5)", weight=.8, source="peft 0.21.2 tuners/lora/model.py:585")),
+    ("QVL698", Symptom(r"Found an incompatible version of auto-awq", weight=.8, source="peft 0.18.0 tuners/oft/awq.py:111")),
+    ("QVL693", Symptom(r"Unexpected keyword arguments .{1,300} for class \w+, these are ignored\. This probably means that you're loading a configuration file", weight=.5, source="peft 0.21.2 config.py:220")),
+    ("QVL793", Symptom(r"indicates that DeepSpeed ZeRO-3 / FSDP shards were not", source="peft 0.21.2 utils/save_and_load.py:86")),
+)  # fmt: skip
