@@ -58,7 +58,9 @@ MODULES = {path.stem: Module(path) for path in sorted(STACK.glob("*.py"))}
 class Reader:
     """The texts that an expression can stand for."""
 
-    def __init__(self, module: Module, function: ast.FunctionDef | None, depth: int = 0, lines: tuple[int, int] = (0, 1 << 30)) -> None:
+    def __init__(
+        self, module: Module, function: ast.FunctionDef | None, depth: int = 0, lines: tuple[int, int] = (0, 1 << 30)
+    ) -> None:
         self.module, self.function, self.depth, self.lines = module, function, depth, lines
 
     def texts(self, node: ast.expr | None) -> list[str]:
@@ -150,15 +152,23 @@ class Reader:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("row", "value", "get"):
             return self._rows(node.func.value)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self.module.functions:
-            returned = [each.value for each in ast.walk(self.module.functions[node.func.id]) if isinstance(each, ast.Return) and each.value]
-            return [row for value in returned for row in Reader(self.module, self.module.functions[node.func.id], self.depth + 1)._rows(value)]
+            returned = [
+                each.value for each in ast.walk(self.module.functions[node.func.id]) if isinstance(each, ast.Return) and each.value
+            ]
+            return [
+                row
+                for value in returned
+                for row in Reader(self.module, self.module.functions[node.func.id], self.depth + 1)._rows(value)
+            ]
         return []
 
     def _values(self, table: ast.expr) -> list[ast.expr]:
         if isinstance(table, ast.Call) and isinstance(table.func, ast.Name) and table.func.id == "ByRelease":
             rows = [row for row in table.args[1:] if isinstance(row, ast.Call) and len(row.args) > 2]
             for row in rows:
-                package, since, until = (each.value if isinstance(each, ast.Constant) else None for each in (table.args[0], *row.args[:2]))
+                package, since, until = (
+                    each.value if isinstance(each, ast.Constant) else None for each in (table.args[0], *row.args[:2])
+                )
                 for part in ast.walk(row.args[2]):
                     part.releases = f"{package}:{since}-{until or ''}"  # type: ignore[attr-defined]
             return [row.args[2] for row in rows]
@@ -190,8 +200,16 @@ class Reader:
                 for target in node.targets:
                     if isinstance(target, ast.Name) and target.id == name:
                         found.append(node.value)
-                    elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple) and len(target.elts) == len(node.value.elts):
-                        found += [value for each, value in zip(target.elts, node.value.elts) if isinstance(each, ast.Name) and each.id == name]
+                    elif (
+                        isinstance(target, ast.Tuple)
+                        and isinstance(node.value, ast.Tuple)
+                        and len(target.elts) == len(node.value.elts)
+                    ):
+                        found += [
+                            value
+                            for each, value in zip(target.elts, node.value.elts)
+                            if isinstance(each, ast.Name) and each.id == name
+                        ]
                     elif isinstance(target, ast.Tuple):
                         places = [index for index, each in enumerate(target.elts) if isinstance(each, ast.Name) and each.id == name]
                         found += [elts[places[0]] for elts in self._tuples(node.value) if places and places[0] < len(elts)]
@@ -217,7 +235,12 @@ class Reader:
         index, texts = names.index(name), []
         for caller in self.module.functions.values():
             for call in ast.walk(caller):
-                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == self.function.name and index < len(call.args):
+                if (
+                    isinstance(call, ast.Call)
+                    and isinstance(call.func, ast.Name)
+                    and call.func.id == self.function.name
+                    and index < len(call.args)
+                ):
                     texts += Reader(self.module, caller, self.depth + 1).texts(call.args[index])
         return texts or ["{}"]
 
@@ -227,7 +250,9 @@ class Reader:
             return self.texts(node.args[0])
         if isinstance(func, ast.Attribute):
             if func.attr in ("format", "replace", "strip"):
-                return [Text(re.sub(r"\{\w*\}", "{}", text)).said_by(getattr(text, "releases", "")) for text in self.texts(func.value)]
+                return [
+                    Text(re.sub(r"\{\w*\}", "{}", text)).said_by(getattr(text, "releases", "")) for text in self.texts(func.value)
+                ]
             if func.attr in ("row", "value", "get"):
                 return [text for row in self._rows(node) for text in self.texts(row)] or ["{}"]
         if isinstance(func, ast.Name) and func.id in self.module.functions:
@@ -264,7 +289,9 @@ def _of_helpers(module: Module) -> Iterator[tuple[str, str, str]]:
         names = [each.arg for each in (*function.args.posonlyargs, *function.args.args)]
         given = dict(zip(names, call.args)) | {each.arg: each.value for each in call.keywords if each.arg}
         defaults = dict(zip(reversed(names), reversed(function.args.defaults)))
-        defaults |= {each.arg: value for each, value in zip(function.args.kwonlyargs, function.args.kw_defaults) if value is not None}
+        defaults |= {
+            each.arg: value for each, value in zip(function.args.kwonlyargs, function.args.kw_defaults) if value is not None
+        }
         reader, inside = Reader(module, None), Reader(home, None)
 
         def read(field: str, given: Any = given, defaults: Any = defaults, reader: Any = reader, inside: Any = inside) -> list[str]:
@@ -332,5 +359,9 @@ def table() -> str:
 
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        sys.exit("" if TABLE.read_text(encoding="utf-8") == table() else f"{TABLE.name} is not what the plan says: run scripts/plan_messages.py")
+        sys.exit(
+            ""
+            if TABLE.read_text(encoding="utf-8") == table()
+            else f"{TABLE.name} is not what the plan says: run scripts/plan_messages.py"
+        )
     TABLE.write_text(table(), encoding="utf-8")

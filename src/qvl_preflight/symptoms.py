@@ -18,7 +18,9 @@ class Symptom:
     frames: str = ""  # in the files and functions of the traceback
     beside: str = ""  # somewhere else in the log
     weight: float = 0.9
-    source: str = ""  # where it was read: "accelerate 1.15.0 utils/modeling.py:539"; or what says it that is no Python source: "torch's C++"
+    source: str = (
+        ""  # where it was read: "accelerate 1.15.0 utils/modeling.py:539"; or what says it that is no Python source: "torch's C++"
+    )
     releases: str = ""  # of the package that says it so: "transformers:4.36-4.54"
 
 

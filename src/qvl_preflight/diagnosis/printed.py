@@ -21,8 +21,12 @@ _LINE = re.compile(
     rf"(?<![\w.-])[`'\"]?(?P<name>{_ANY})[`'\"]?(?:\s?==\s?|\s{{1,60}}(?:version)?\s?(?:\([^)\n]{{1,30}}\))?[\s.:|@]{{0,60}}|\s?[:@|]\s?v?|-(?=\d)|\s{{2,60}}){_VERSION}(?![\w%])",
     re.IGNORECASE,
 )
-_PYTHON = re.compile(r"(?:[/\\]python(?P<path>3\.\d{1,2})[/\\](?:site|dist)-packages|[Pp]ython version\W{1,4}(?P<said>3\.\d{1,2}(?:\.\d{1,2})?))")
-_VISIBLE = re.compile(r"CUDA_VISIBLE_DEVICES(?:\s?=\s?|\W{1,3}:\s?)[\"']?(?P<value>[\d,]{0,40}|-1)[\"']?(?=[\s;)}]|$)", re.MULTILINE)
+_PYTHON = re.compile(
+    r"(?:[/\\]python(?P<path>3\.\d{1,2})[/\\](?:site|dist)-packages|[Pp]ython version\W{1,4}(?P<said>3\.\d{1,2}(?:\.\d{1,2})?))"
+)
+_VISIBLE = re.compile(
+    r"CUDA_VISIBLE_DEVICES(?:\s?=\s?|\W{1,3}:\s?)[\"']?(?P<value>[\d,]{0,40}|-1)[\"']?(?=[\s;)}]|$)", re.MULTILINE
+)
 _DRIVER = re.compile(r"(?:Driver Version|Nvidia driver version|driver_version)\W{1,4}(?P<driver>\d{3}\.\d{2,3}(?:\.\d{2})?)")
 _MOST = 1 << 20
 

@@ -11,8 +11,12 @@ from qvl_preflight.diagnosis.causes import Cause, causes
 from qvl_preflight.diagnosis.tracebacks import Raised
 from qvl_preflight.remote_imports import exports
 
-_NAME = re.compile(r"cannot import name '?(?P<name>\w{2,80})'? from '?(?:partially initialized module '?)?(?P<module>transformers(?:\.\w{1,60}){0,6})'?")
-_TYPE = re.compile(r"model type `?'?(?P<type>[\w-]{2,60})`?'?\W{1,3}but Transformers does not recognize|^'(?P<key>[a-z][a-z0-9]{1,20}(?:[_-][a-z0-9]{1,12}){0,3})'$")
+_NAME = re.compile(
+    r"cannot import name '?(?P<name>\w{2,80})'? from '?(?:partially initialized module '?)?(?P<module>transformers(?:\.\w{1,60}){0,6})'?"
+)
+_TYPE = re.compile(
+    r"model type `?'?(?P<type>[\w-]{2,60})`?'?\W{1,3}but Transformers does not recognize|^'(?P<key>[a-z][a-z0-9]{1,20}(?:[_-][a-z0-9]{1,12}){0,3})'$"
+)
 _NEWEST = (5, 23)
 # Whose code asked, by the last file of the traceback that is no part of transformers: the topic that this makes.
 _ASKS = (

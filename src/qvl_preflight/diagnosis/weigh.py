@@ -13,7 +13,9 @@ from qvl_preflight.unknown import Undecided, Unknown
 from qvl_preflight.versions import parse
 
 # One symptom, many causes: what the doctor finds on the machine is the one.
-_CUDA = frozenset({"no-cuda-visible", "visible-devices-env", "torch-cpu-build", "driver-too-old", "bnb-no-cuda", "awq-no-cuda", "bnb-missing"})
+_CUDA = frozenset(
+    {"no-cuda-visible", "visible-devices-env", "torch-cpu-build", "driver-too-old", "bnb-no-cuda", "awq-no-cuda", "bnb-missing"}
+)
 _SURE, _HALF = 0.99, 0.5
 
 

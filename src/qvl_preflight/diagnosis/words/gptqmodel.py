@@ -9,7 +9,7 @@ WORDS = (
     ("QVL305", Symptom(r"Marlin kernel is not supported on ROCm", source="gptqmodel 7.7.0 nn_modules/qlinear/marlin_awq.py:241")),
     ("QVL305", Symptom(r"only supports .{1,80}: actual device =", weight=.7, source="gptqmodel 7.7.0 nn_modules/qlinear/__init__.py:548")),
     ("QVL305", Symptom(r"BitBLAS only supports torch\.float16", source="gptqmodel 7.7.0 nn_modules/qlinear/bitblas.py:359")),
-    ("QVL305", Symptom(r"Unsupported (quantization method|format): `.{1,40}`( for quantization method)?", source="gptqmodel 7.7.0 utils/importer.py:886")),
+    ("QVL305", Symptom(r"Unsupported (quantization method: `|format: .{1,40} for quantization method)", source="gptqmodel 7.7.0 utils/importer.py:886")),
     ("QVL305", Symptom(r"triton version must be >= 2\.0\.0", weight=.8, source="gptqmodel 7.7.0 nn_modules/qlinear/paroquant_triton.py:67")),
     ("QVL305", Symptom(r"GIL is disabled and not compatible with current Triton", weight=.8, source="gptqmodel 7.7.0 nn_modules/qlinear/paroquant_triton.py:70")),
     ("QVL305", Symptom(r"Unsupported quantization config: bits=", weight=.8, source="gptqmodel 7.7.0 nn_modules/qlinear/machete.py:85")),

@@ -3,7 +3,12 @@
 from qvl_preflight.symptoms import Symptom
 
 _TORCH, _CUDA, _TRITON, _NCCL = "torch's C++", "the CUDA driver and runtime", "triton's compiler", "NCCL's C++"
-_FLASH, _SYSTEM, _VLLM, _BUILD = "flash-attn's setup.py and C++", "the system", "vLLM, which no stack holds", "torchvision, which no stack holds"
+_FLASH, _SYSTEM, _VLLM, _BUILD = (
+    "flash-attn's setup.py and C++",
+    "the system",
+    "vLLM, which no stack holds",
+    "torchvision, which no stack holds",
+)
 _PYTHON = "Python's own words, with a name of the library"
 
 WORDS = (
@@ -126,7 +131,7 @@ WORDS = (
     # Engines that say it in words of their own
     ("QVL930", Symptom(r"Bfloat16 is only supported on (GPUs|XPUs|devices) with compute capability", source=_VLLM)),
     ("QVL303", Symptom(r"Quantization method specified in the model config .{1,40}does not match the quantization method specified", source=_VLLM)),
-    ("QVL907", Symptom(r"Model architectures? .{1,80}(are|is) not supported for now|Unsupported model type", weight=.6, source=_VLLM)),
+    ("QVL907", Symptom(r"Model architectures? .{1,80}(are|is) not supported for now", weight=.6, source=_VLLM)),
     ("QVL796", Symptom(r"Unsloth currently does not support multi GPU|Unsloth: .{0,60}multi.?GPU.{0,40}not (yet )?support", source="unsloth, which no stack holds")),
     ("QVL690", Symptom(r"Flash Attention 2 installation seems to be broken", source="unsloth, which no stack holds")),
     # Spelled for another release
