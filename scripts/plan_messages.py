@@ -207,7 +207,7 @@ class Reader:
                     ):
                         found += [
                             value
-                            for each, value in zip(target.elts, node.value.elts)
+                            for each, value in zip(target.elts, node.value.elts, strict=True)
                             if isinstance(each, ast.Name) and each.id == name
                         ]
                     elif isinstance(target, ast.Tuple):
@@ -287,10 +287,12 @@ def _of_helpers(module: Module) -> Iterator[tuple[str, str, str]]:
             continue
         function, home = helper
         names = [each.arg for each in (*function.args.posonlyargs, *function.args.args)]
-        given = dict(zip(names, call.args)) | {each.arg: each.value for each in call.keywords if each.arg}
-        defaults = dict(zip(reversed(names), reversed(function.args.defaults)))
+        given = dict(zip(names, call.args, strict=False)) | {each.arg: each.value for each in call.keywords if each.arg}
+        defaults = dict(zip(reversed(names), reversed(function.args.defaults), strict=False))
         defaults |= {
-            each.arg: value for each, value in zip(function.args.kwonlyargs, function.args.kw_defaults) if value is not None
+            each.arg: value
+            for each, value in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+            if value is not None
         }
         reader, inside = Reader(module, None), Reader(home, None)
 
@@ -320,7 +322,7 @@ def _of_records(module: Module, name: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_call(reader: Reader, call: ast.Call) -> Iterator[tuple[str, str, str]]:
-    given = {field: value for field, value in zip(_FIELDS, call.args) if not isinstance(value, ast.Starred)}
+    given = {field: value for field, value in zip(_FIELDS, call.args, strict=False) if not isinstance(value, ast.Starred)}
     starred = next((each.value for each in call.args if isinstance(each, ast.Starred)), None)
     codes = [code for code in reader.texts(call.args[0]) if _CODE.fullmatch(code)]
     if starred is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from qvl_preflight.diagnosis.apart import TELLS
 from qvl_preflight.diagnosis.causes import Cause
 from qvl_preflight.diagnosis.entry import Entry
 from qvl_preflight.diagnosis.matching import Match, matches
 from qvl_preflight.diagnosis.printed import printed_facts
 from qvl_preflight.diagnosis.result import Diagnosis
-from qvl_preflight.diagnosis.apart import TELLS
 from qvl_preflight.diagnosis.weigh import said_by_other_releases, weighed
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Facts, Packages

@@ -9,9 +9,10 @@ from typing import Any
 from qvl_preflight.versions import parse
 
 _NAMES = (
-    "torch torchvision transformers accelerate peft optimum auto-gptq gptqmodel bitsandbytes autoawq deepspeed flash-attn huggingface-hub tokenizers "
-    "safetensors triton trl xformers datasets torchao compressed-tensors numpy vllm unsloth kernels"
-).split()
+    "torch", "torchvision", "transformers", "accelerate", "peft", "optimum", "auto-gptq", "gptqmodel", "bitsandbytes", "autoawq", "deepspeed", "flash-attn",
+    "huggingface-hub", "tokenizers", "safetensors", "triton", "trl", "xformers", "datasets", "torchao", "compressed-tensors", "numpy", "vllm", "unsloth",
+    "kernels",
+)  # fmt: skip
 _ALSO = {"pytorch": "torch", "flash_attn": "flash-attn", "auto_gptq": "auto-gptq", "huggingface_hub": "huggingface-hub", "compressed_tensors": "compressed-tensors"}  # fmt: skip
 _ANY = "|".join(re.escape(name).replace(r"\-", "[-_]") for name in sorted([*_NAMES, "pytorch"], key=len, reverse=True))
 _VERSION = r"(?P<version>\d{1,4}\.\d{1,4}(?:\.\d{1,8})?(?:\.?(?:post|dev|rc|a|b)\d{1,4})?(?:\+[\w.]{1,20})?)"

@@ -108,7 +108,8 @@ def _groups(source: str) -> list[str]:
 
 def _runs(source: str) -> list[str]:
     """The runs of plain signs that every match holds, in order; the first is empty where it begins otherwise."""
-    runs, run, depth, index = [], "", 0, 0
+    runs: list[str] = []
+    run, depth, index = "", 0, 0
     while index < len(source):
         sign, step = source[index], 1
         if sign == "\\":

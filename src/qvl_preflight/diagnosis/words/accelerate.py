@@ -39,7 +39,6 @@ WORDS = (
     ("QVL693", Symptom(r"DeepSpeed is not (installed|available) => ", weight=.6, source="accelerate 1.15.0 accelerator.py:370")),
     ("QVL416", Symptom(r"Model should undergo tensor parallel before passing it to accelerate", source="accelerate 1.15.0 accelerator.py:1906")),
     ("QVL493", Symptom(r"Tied parameters are on different devices", weight=.5, source="accelerate 1.15.0 utils/modeling.py:561")),
-    ("QVL491", Symptom(r"shouldn't move a model (that|when) (is|it is) dispatched", weight=.57, source="accelerate 1.15.0 big_modeling.py:461")),
     ("QVL208", Symptom(r"`?MASTER_ADDR`? env (was )?not set, please try exporting", source="accelerate 1.15.0 state.py:260")),
     ("QVL408", Symptom(r"Based on the current allocation process, no modules could be assigned to the following devices", weight=.4, source="accelerate 1.15.0 utils/modeling.py:1605")),
     ("QVL409", Symptom(r"parameters are on the meta device (device )?because they were offloaded to the", weight=.5, source="accelerate 1.15.0 big_modeling.py:450")),

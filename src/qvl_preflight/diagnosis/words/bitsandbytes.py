@@ -14,7 +14,6 @@ WORDS = (
     ("QVL396", Symptom(r"4-bit quantization data type .{1,40} is not implemented", source="bitsandbytes 0.45.5 functional.py:1336")),
     ("QVL396", Symptom(r"Gradient\+optimizer bit data type combination not supported", source="bitsandbytes 0.50.2 backends/cuda/ops.py:1091")),
     ("QVL396", Symptom(r"Unsupported gradient dtype: \S+ Supported dtypes", weight=.85, source="bitsandbytes 0.50.2 backends/cuda/ops.py:1183")),
-    ("QVL396", Symptom(r"Blockwise (4bit )?(de)?quantization only supports 16/32-bit floats", weight=.8, source="bitsandbytes 0.50.2 backends/cuda/ops.py:320")),
     ("QVL390", Symptom(r"Failed to load CPU-only bitsandbytes library", source="bitsandbytes 0.50.2 cextension.py:224")),
     ("QVL390", Symptom(r"Attempted to use bitsandbytes native library functionality but it's not available", source="bitsandbytes 0.50.2 cextension.py:243")),
     ("QVL390", Symptom(r"bitsandbytes library load error", source="bitsandbytes 0.50.2 cextension.py:399")),

@@ -84,7 +84,6 @@ WORDS = (
     ("QVL795", Symptom(r"device_ids and output_device arguments only work with", weight=.85, source="torch 2.14 torch/nn/parallel/distributed.py")),
     ("QVL818", Symptom(r"None of the inputs have requires_grad=True\. Gradients will be None", weight=.8, source="torch 2.14 torch/utils/checkpoint.py")),
     # Devices that meet
-    ("QVL493", Symptom(r"at least two devices, cuda:\d+ and cuda:\d+", weight=.95, source=_TORCH)),
     ("QVL493", Symptom(r"(is|are) on cuda:\d+, different from other tensors on cuda:\d+", source=_TORCH)),
     ("QVL493", Symptom(r"(Input|input|tensors?|arguments?).{0,60}(on|located on) different (GPUs|devices)|Tensor on device cuda:\d+ is not on the expected device cuda:\d+", weight=.8, source=_TORCH)),
     ("QVL492", Symptom(r"Tensor on device (meta|cuda:\d+|cpu) is not on the expected device (meta|cuda:\d+|cpu)", weight=.75, source=_TORCH)),
@@ -117,7 +116,6 @@ WORDS = (
     ("QVL391", Symptom(r"No module named '?triton\.ops", weight=.98, source=_PYTHON)),
     ("QVL710", Symptom(r"No module named '?mpi4py", source=_PYTHON)),
     ("QVL696", Symptom(r"(Error building extension|undefined symbol|cannot open shared object).{0,200}(cpu_adam|fused_adam|transformer_inference|async_io|utils\.so)", source=_SYSTEM)),
-    ("QVL696", Symptom(r"The detected CUDA version .{0,30}mismatches the version that was used to compile", weight=.7, source="torch 2.14 torch/utils/cpp_extension.py")),
     ("QVL691", Symptom(r"The detected CUDA version .{0,30}mismatches the version that was used to compile[\s\S]{0,600}flash.attn", weight=.8, source="torch 2.14 torch/utils/cpp_extension.py")),
     ("QVL398", Symptom(r"(exllama\w*_kernels|exllama_ext|autogptq_cuda\w*|awq_ext|awq_inference_engine|awq_v2_ext|marlin_cuda|gptqmodel_\w+)\S*.{0,60}(undefined symbol|cannot open shared object|DLL load failed|not found|No such file)", source=_SYSTEM)),
     ("QVL398", Symptom(r"No module named '?(exllama\w*|autogptq_\w+|awq_\w+|marlin_cuda|gptqmodel_\w+)", weight=.9, source=_PYTHON)),
@@ -137,7 +135,6 @@ WORDS = (
     # Spelled for another release
     ("QVL990", Symptom(r"unexpected keyword argument '(evaluation_strategy|eval_strategy|no_cuda|use_mps_device|use_cpu|processing_class|tokenizer|max_seq_length|dataset_text_field|per_gpu_\w+|overwrite_output_dir|group_by_length|logging_dir)'", weight=.8, source=_PYTHON)),
     ("QVL693", Symptom(r"(unwrap_model|prepare_data_loader|DataLoaderConfiguration|Accelerator|AcceleratedOptimizer|skip_first_batches|load_fsdp_\w+)\S{0,20}\(\) got an unexpected keyword argument", weight=.85, source=_PYTHON)),
-    ("QVL990", Symptom(r"data did not match any variant of untagged enum", source="tokenizers' Rust")),
     ("QVL990", Symptom(r"(ADDED|'rope_type'|KeyError: '?(type|factor|rope_type|rope_theta))'?$", type="KeyError", frames=r"configuration_|modeling_rope|transformers", weight=.6, source=_PYTHON)),
     ("QVL907", Symptom(r"^KeyError: '?[a-z][a-z0-9]{1,20}([_-][a-z0-9]{1,12}){0,3}'?$", frames=r"configuration_auto", weight=.95, source=_PYTHON)),
     ("QVL990", Symptom(r"size mismatch for .{1,200}copying a param with shape", weight=.4, source="torch 2.14 torch/nn/modules/module.py")),

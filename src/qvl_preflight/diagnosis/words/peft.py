@@ -31,7 +31,7 @@ WORDS = (
     ("QVL404", Symptom(r"has not been mapped to a device", weight=.8, source="peft 0.21.2 utils/integrations.py:180")),
     ("QVL693", Symptom(r"Found an incompatible version of torchao\. Found version", source="peft 0.21.2 import_utils.py:162")),
     ("QVL693", Symptom(r"Your transformers version is too old, please upgrade it", source="peft 0.21.2 utils/other.py:1696")),
-    ("QVL693", Symptom(r"(requires|supported for) transformers (>=|v5)", weight=.8, source="peft 0.21.2 tuners/lora/model.py:585")),
+    ("QVL693", Symptom(r"(aLoRA|LoRA with \w+ tensor parallelism|Tensor Parallel with LoRA).{0,40}(requires|supported for) transformers (>=|v5)", weight=.8, source="peft 0.21.2 tuners/lora/model.py:585")),
     ("QVL698", Symptom(r"Found an incompatible version of auto-awq", weight=.8, source="peft 0.18.0 tuners/oft/awq.py:111")),
     ("QVL693", Symptom(r"Unexpected keyword arguments .{1,300} for class \w+, these are ignored\. This probably means that you're loading a configuration file", weight=.5, source="peft 0.21.2 config.py:220")),
     ("QVL793", Symptom(r"indicates that DeepSpeed ZeRO-3 / FSDP shards were not", source="peft 0.21.2 utils/save_and_load.py:86")),
