@@ -22,7 +22,6 @@ lint: $(VENV)/.installed  ## types, style, generated pages
 	$(RUN) -m ruff format -q --check src tests examples scripts benchmarks
 	$(RUN) -m mypy
 	$(RUN) scripts/rule_docs.py --check
-	$(RUN) scripts/plan_messages.py --check
 	$(RUN) scripts/accuracy.py --check
 
 reality: $(VENV)/.installed  ## every prediction against the real stacks (built once, outside the checkout)
@@ -37,7 +36,6 @@ watch: $(VENV)/.installed  ## make watch VERSION=6.0.0: what that release of tra
 
 docs: $(VENV)/.installed  ## write the pages of the rules, the list in the README, and the page on accuracy
 	$(RUN) scripts/rule_docs.py
-	$(RUN) scripts/plan_messages.py
 	$(RUN) scripts/accuracy.py
 
 clean:

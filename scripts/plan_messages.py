@@ -359,11 +359,15 @@ def table() -> str:
     return "\n".join(sorted(lines)) + "\n"
 
 
+def main(arguments: list[str]) -> int:
+    """Write the table, or with --check say whether it is what the plan says."""
+    if "--check" not in arguments:
+        TABLE.write_text(table(), encoding="utf-8")
+    elif TABLE.read_text(encoding="utf-8") != table():
+        print(f"{TABLE.name} is not what the plan says: run scripts/plan_messages.py", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        sys.exit(
-            ""
-            if TABLE.read_text(encoding="utf-8") == table()
-            else f"{TABLE.name} is not what the plan says: run scripts/plan_messages.py"
-        )
-    TABLE.write_text(table(), encoding="utf-8")
+    sys.exit(main(sys.argv[1:]))

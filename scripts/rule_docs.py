@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+import plan_messages
+
 from qvl_preflight.api import explain
 from qvl_preflight.rule import all_rules
 
@@ -22,6 +24,7 @@ def pages() -> dict[Path, str]:
     for name in ("README.md", "README.zh-CN.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         wanted[ROOT / name] = LIST.sub(lambda match: match.group(1) + table + match.group(2), text)
+    wanted[plan_messages.TABLE] = plan_messages.table()
     return wanted
 
 

@@ -48,7 +48,9 @@ def test_releases_are_spans() -> None:
         if releases != "-":
             package, _, span = releases.partition(":")
             since, _, until = span.partition("-")
-            assert package and parse(since) and (not until or parse(until)), releases
+            assert package
+            assert parse(since), releases
+            assert not until or parse(until), releases
 
 
 def test_nothing_is_written_twice() -> None:
