@@ -100,7 +100,17 @@ class Remedies:
         except Undecided:
             return None
 
+    @cached_property
+    def awq(self) -> bool:
+        """Is it an AWQ model? Its kernels are asked for with another class, by other names."""
+        quantization = self._plan.quantization
+        return not isinstance(quantization, Unknown) and quantization is not None and quantization.method == "awq"
+
     def _other_kernel(self, title: str, train: bool) -> Fix | None:
+        if self.awq and self.release < (5,):
+            given, stored = self._request.get("quantization_config.version"), self._situation.checkpoint.quantization or {}
+            other = given not in (MISSING, None, "gemm") and str(stored.get("version") or "gemm").lower() == "gemm"
+            return self._set_quantization(title, "version", "gemm") if other and self.release >= (4, 39) else None
         if backend_package(self._situation) == "gptqmodel":
             return self._set_quantization(title, "backend", "auto_trainable" if train else "auto")
         if not self._situation.packages.at_least("optimum", 1, 14):
@@ -118,14 +128,16 @@ class Remedies:
         return compiler and (isinstance(triton, Unknown) or triton)
 
     def kernel_by_name(self, title: str, name: str) -> Fix:
-        """Ask gptqmodel for one kernel."""
+        """Ask gptqmodel for one kernel, by the name that it has for GPTQ."""
+        name = {"triton": "gemm_triton", "torch": "torch_awq"}.get(name, name) if self.awq else name
         return self._set_quantization(title, "backend", name)
 
     def _set_quantization(self, title: str, key: str, value: object) -> Fix:
         passed = self._request.kwargs.get("quantization_config")
-        if not isinstance(passed, ConfigObject) or passed.class_name != "GPTQConfig":
+        class_name = "AwqConfig" if self.awq else "GPTQConfig"
+        if not isinstance(passed, ConfigObject) or passed.class_name != class_name:
             stored = self._situation.checkpoint.quantization or {}
-            whole = ConfigObject("GPTQConfig", {"bits": stored.get("bits", 4), key: value})
+            whole = ConfigObject(class_name, {"bits": stored.get("bits", 4), key: value})
             return self.edit(title, Applicability.REQUIRED, quantization_config=whole)
         edits = [Edit(f"quantization_config.{key}", passed.fields.get(key, MISSING), value)]
         if key == "use_exllama" and passed.fields.get("disable_exllama") is not None:
@@ -134,7 +146,11 @@ class Remedies:
         return Fix(title, Applicability.REQUIRED, tuple(edits))
 
     def install_for_training(self) -> Fix:
-        """The releases that make 4-bit GPTQ trainable where no kwarg does."""
+        """The releases that make 4-bit GPTQ or AWQ trainable where no kwarg does."""
+        if self.awq and self.release < (5,):
+            return Fix.display(
+                "Install a stack that trains AWQ", "pip install 'transformers>=5' 'peft>=0.21' 'gptqmodel>=7.7' 'optimum>=2.3'"
+            )
         if self.release >= (5,) or self._gptqmodel:
             return Fix.display("Install a stack that trains GPTQ", "pip install 'peft>=0.21' 'gptqmodel>=7.7' 'optimum>=2.3'")
         wanted = self._trainable_pins()

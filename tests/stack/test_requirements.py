@@ -104,6 +104,18 @@ def test_bitsandbytes_layers_are_wrapped_before_peft_asks_for_gptqmodel(checkpoi
     assert [f.code for f in qvl_preflight.check(folder, facts=facts, **{**call, "purpose": "lora"}).findings] == ["QVL606"]
 
 
+@pytest.mark.parametrize(
+    ("peft", "gptqmodel", "breaks"), [("0.19.1", "7.7.0", True), ("0.19.1", "5.8.0", False), ("0.20.0", "7.7.0", False)]
+)
+def test_peft_019_takes_a_class_that_gptqmodel_7_renamed(checkpoints: Path, peft: str, gptqmodel: str, breaks: bool) -> None:
+    """Run: 0.18.0, 0.19.1, 0.20.0 and 0.21.2 beside 7.7.0, over plain, GPTQ and AWQ layers."""
+    facts = machine("a100", packages={**STACKS["today"]["packages"], "peft": peft, "gptqmodel": gptqmodel})
+    folder = str(checkpoints / "Qwen/Qwen2-7B-Instruct")
+    call = {"purpose": "lora", "peft": {"target_modules": ["q_proj"]}, "device_map": {"": 0}}
+    found = qvl_preflight.check(folder, facts=facts, **call).findings
+    assert [f.code for f in found] == (["QVL606"] if breaks else [])
+
+
 TORCHVISION = [
     ("4.45.2", {}, None),  # run: loads
     ("4.46.3", {}, "RuntimeError"),  # run

@@ -133,15 +133,20 @@ def torch_counts_as_missing(facts: Facts, plan: LoadPlan | None) -> Iterator[Fin
     "QVL606",
     Severity.ERROR,
     topic="dep-skew-import",
-    symptoms=(r"gptqmodel requires optimum version", r"Found an incompatible version of gptqmodel\. Found version"),
+    symptoms=(
+        r"gptqmodel requires optimum version",
+        r"Found an incompatible version of gptqmodel\. Found version",
+        r"cannot import name 'AwqGEMMQuantLinear'",
+    ),
 )
 def gptqmodel_stops_peft(facts: Facts, plan: LoadPlan) -> Iterator[Finding]:
     """
-    An old gptqmodel, or one without optimum, stops every get_peft_model.
+    A gptqmodel that this peft does not take stops every get_peft_model.
 
     ## What happens
     peft asks for the release of gptqmodel at each layer that it wraps, GPTQ or not. From 0.15 on it takes gptqmodel from 2.0 on, 0.19 from 5.6.12, 0.20 from 7.0, and optimum from
-    1.24 on beside it; anything older that is merely installed raises an ImportError, also over plain weights. Layers of bitsandbytes are wrapped before it asks.
+    1.24 on beside it; anything older that is merely installed raises an ImportError, also over plain weights. peft 0.19 stops at gptqmodel 7 as well, which renamed a
+    class that it imports: `cannot import name 'AwqGEMMQuantLinear'`. Layers of bitsandbytes are wrapped before it asks.
 
     ## Example
     ```python stack=today-old-gptqmodel purpose=lora peft=q_proj

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qvl_preflight.stack.gptqmodel_device import NONE_FITS
 from qvl_preflight.stack.gptqmodel_kernels import KERNELS, Spec
 from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
@@ -83,7 +84,7 @@ def first_that_fits(situation: Situation, specs: tuple[Spec, ...], device: str, 
         if (spec.trainable or not trainable) and _refused(spec, layer) is None and _usable(situation, spec, device):
             return spec
     refusal = _refused(open_to_it[-1], layer) if open_to_it else None
-    raise Unsupported(refusal or "No valid quant linear", "NotImplementedError" if refusal else "ValueError")
+    raise Unsupported(refusal or NONE_FITS, "NotImplementedError" if refusal else "ValueError")
 
 
 def requested(situation: Situation, spec: Spec, device: str, layer: Layer) -> Spec:

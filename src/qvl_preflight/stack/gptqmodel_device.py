@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from qvl_preflight.plan import Situation
     from qvl_preflight.stack.gptqmodel import Unsupported
 
+NONE_FITS = "No valid quant linear"
+
 
 def refused(situation: Situation) -> WillRaise | None:
     """A device_map that gptqmodel does not read: before 5 it takes every value for a device of its own."""
@@ -37,6 +39,9 @@ def refused(situation: Situation) -> WillRaise | None:
 def kernel_refused(refusal: Unsupported, name: str, device: str, evidence: Evidence) -> WillRaise:
     """The kernel that was asked for cannot be had: for want of a GPU, or at all."""
     text = str(refusal)
+    if device == "cpu" and text == NONE_FITS:
+        why = "gptqmodel has no kernel that computes these layers on the CPU, where they would be"
+        return WillRaise("QVL306", Stage.KERNEL, refusal.type, text, "cpu", why, evidence=evidence)
     on_cpu = device == "cpu" and name not in ("auto", "auto_trainable") and "is not a valid BACKEND" not in text
     on_cpu = on_cpu and not text.startswith("Unsupported backend")
     why = f'the kernel "{name}" cannot be used: {text}'

@@ -31,7 +31,8 @@ _ALL_LINEAR = ByRelease(
     Row("0.21", None, "No `target_modules` passed but also no `target_parameters` found.", Evidence.RUN, "peft 0.21.2 tuners/tuners_utils.py:1061"),
 )  # fmt: skip
 _TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
-_INTEGER_LAYERS = ("gptq", "bitsandbytes")
+_INTEGER_LAYERS = ("gptq", "awq", "bitsandbytes")
+_PACKED = ("gptq", "awq")  # their layers are no torch.nn.Linear, and have no `weight`
 
 
 def config(situation: Situation) -> Mapping[str, Any] | None:
@@ -62,11 +63,12 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def _on_quantized(situation: Situation, given: Mapping[str, Any], quantization: Quantization) -> Iterator[WillRaise]:
     release = situation.packages.release("peft") or (0,)
-    gptq, start = quantization.method == "gptq", given.get("init_lora_weights")
-    if gptq and given.get("use_dora") is True and release >= (0, 10):
-        name = "GPTQLoraLinear" if release >= (0, 15) else "QuantLinear"
-        text, why = f"{name} does not support DoRA yet, please set it to False", "peft has no DoRA for GPTQ layers"
-        evidence = Evidence.RUN if release >= (0, 21) else Evidence.SOURCE
+    method, start = quantization.method, given.get("init_lora_weights")
+    packed = method in _PACKED
+    if packed and given.get("use_dora") is True and release >= ((0, 15) if method == "awq" else (0, 10)):
+        name = "AwqLoraLinear" if method == "awq" else "GPTQLoraLinear" if release >= (0, 15) else "QuantLinear"
+        text, why = f"{name} does not support DoRA yet, please set it to False", f"peft has no DoRA for {method.upper()} layers"
+        evidence = Evidence.RUN if release >= ((0, 20) if method == "awq" else (0, 21)) else Evidence.SOURCE
         yield WillRaise("QVL814", Stage.ADAPTERS, "ValueError", text, "lora-dora", why, evidence=evidence)
     if not isinstance(start, str) or release < (0, 10):
         return
@@ -74,9 +76,9 @@ def _on_quantized(situation: Situation, given: Mapping[str, Any], quantization: 
         text = "Please initialize PiSSA under float32, float16, or bfloat16."
         why = "PiSSA starts from a decomposition of the weights, and these are quantised"
         yield WillRaise("QVL814", Stage.ADAPTERS, "TypeError", text, "lora-init", why, evidence=Evidence.RUN)
-    if gptq and (start.startswith("pissa") or start == "olora"):
-        why = f'init_lora_weights="{start}" starts from a decomposition of the weights, and GPTQ layers have none of that name'
-        evidence = Evidence.RUN if release >= (0, 21) else Evidence.SOURCE
+    if packed and (start.startswith("pissa") or start == "olora"):
+        why = f'init_lora_weights="{start}" starts from a decomposition of the weights, and {method.upper()} layers have none of that name'
+        evidence = Evidence.RUN if release >= ((0, 20) if method == "awq" else (0, 21)) else Evidence.SOURCE
         yield WillRaise("QVL814", Stage.ADAPTERS, "AttributeError", "", "lora-init", why, evidence=evidence)
 
 
@@ -140,12 +142,12 @@ def _no_layers(modules: Modules, found: list[str], wanted: str | list[Any]) -> I
 
 
 def _all_linear(situation: Situation, draft: Draft, modules: Modules) -> Iterator[WillRaise]:
-    """It means torch.nn.Linear, which the layers of bitsandbytes are and those of GPTQ are not."""
+    """It means torch.nn.Linear, which the layers of bitsandbytes are and those of GPTQ and AWQ are not."""
     quantization = need(draft.quantization)
-    if quantization is None or quantization.method != "gptq" or any(shape for shape in modules.linear.values()):
+    if quantization is None or quantization.method not in _PACKED or any(shape for shape in modules.linear.values()):
         return
     row, kind = _ALL_LINEAR.row(situation.packages), _NOT_FOUND.value(situation.packages)
-    why = '"all-linear" means torch.nn.Linear, which no layer of GPTQ is: nothing is found'
+    why = f'"all-linear" means torch.nn.Linear, which no layer of {quantization.method.upper()} is: nothing is found'
     yield WillRaise("QVL813", Stage.ADAPTERS, kind, row.value, "lora-targets", why, evidence=row.evidence)
 
 
@@ -186,11 +188,11 @@ def quantized_copies(situation: Situation, quantization: Quantization | Unknown 
         return []
     kept = quantization.config.get("llm_int8_skip_modules")
     kept = kept if isinstance(kept, list) else []
-    gptq = quantization.method == "gptq"
+    packed = quantization.method in _PACKED
     return [
         name
         for name in hits(modules.linear, names)
-        if (modules.linear[name] is None if gptq else not any(str(skipped) in name for skipped in kept))
+        if (modules.linear[name] is None if packed else not any(str(skipped) in name for skipped in kept))
     ]
 
 

@@ -1,4 +1,4 @@
-"""peft: which quantised layers a release can wrap.
+"""peft: which quantised layers a release can wrap. Of autoawq's GEMM alone, from 0.9 to 0.18 (tuners/lora/awq.py).
 
 For auto-gptq it works out the class that it expects from the model's configuration, and refuses every other (0.5 to 0.18:
 utils/other.py get_auto_gptq_quant_linear; 0.19 on: no auto-gptq at all). gptqmodel's layers are known by their base class.
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import auto_gptq
 from qvl_preflight.stack.gptq import exllama_flags
-from qvl_preflight.unknown import need
+from qvl_preflight.unknown import Undecided, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
-    from qvl_preflight.plan import Draft, Quantization, Situation
+    from qvl_preflight.plan import Draft, Kernel, Quantization, Situation
 
 _REFUSES = ByRelease(
     "peft",
@@ -27,9 +27,13 @@ _REFUSES = ByRelease(
 
 
 def adapters(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """ADAPTERS: get_peft_model on layers of auto-gptq."""
+    """ADAPTERS: get_peft_model on layers of auto-gptq and autoawq."""
     quantization = need(draft.quantization)
-    if situation.request.purpose not in ("lora", "qlora") or quantization is None or quantization.backend != "auto-gptq":
+    if situation.request.purpose not in ("lora", "qlora") or quantization is None:
+        return
+    if quantization.method == "awq" and quantization.pre_quantized:
+        yield from _autoawq(situation, quantization, need(draft.kernel))
+    if quantization.backend != "auto-gptq":
         return
     flags, held = exllama_flags(situation, quantization.config), need(draft.kernel)
     expected = _expected(situation, quantization, flags)
@@ -57,3 +61,21 @@ def _expected(situation: Situation, quantization: Quantization, flags: auto_gptq
         version = given.get("version", 1)
     on = not flags.disable_exllama
     return auto_gptq.pick(situation, flags, on and version == 1, on and version == 2)
+
+
+def _autoawq(situation: Situation, quantization: Quantization, held: Kernel | None) -> Iterator[WillRaise]:
+    release = situation.packages.release("peft")
+    if held is None or held.backend != "autoawq" or release is None:
+        return
+    if quantization.config.get("do_fuse") or quantization.config.get("modules_to_fuse"):
+        raise Undecided("which layers adapters find in a model of fused AWQ modules was not looked up")
+    if (0, 9) <= release < (0, 19) and held.class_name in ("WQLinear_GEMM", "WQLinear_IPEX"):
+        if not situation.packages.at_least("autoawq", 0, 2):
+            text = f"Found an incompatible version of auto-awq. Found version {situation.packages.version('autoawq')}"
+            why = "peft takes autoawq from 0.2.0 on"
+            yield WillRaise("QVL803", Stage.ADAPTERS, "ImportError", text, "no-train", why, evidence=Evidence.SOURCE)
+        return
+    looks_for = "none of AWQ" if release < (0, 9) else "those of gptqmodel" if release >= (0, 19) else "WQLinear_GEMM"
+    why = f"the model holds layers of the class {held.class_name}, and this peft looks for {looks_for}"
+    text = f"Target module {held.class_name}("
+    yield WillRaise("QVL803", Stage.ADAPTERS, "ValueError", text, "no-train", why, evidence=Evidence.SOURCE)

@@ -213,6 +213,10 @@ def gptqmodel_beside_peft(packages: Packages) -> Iterator[Skew]:
         text = f"Found an incompatible version of gptqmodel. Found version `{theirs}`, {row.value[1]}"
         why = f"peft {mine} takes gptqmodel from {row.value[0]} on, and refuses every adapter while {theirs} is installed"
         yield Skew("ImportError", text, why, (f"'gptqmodel>={row.value[0]}'",), row.evidence)
+    elif row.value[0] == "5.6.12" and release >= (7,):
+        text = "cannot import name 'AwqGEMMQuantLinear' from 'gptqmodel.nn_modules.qlinear.gemm_awq'"
+        why = f"peft {mine} takes a class of gptqmodel that {_shown(packages, 'gptqmodel')} calls otherwise, and stops at every adapter while it is installed"
+        yield Skew("ImportError", text, why, ("'peft>=0.20'", "'gptqmodel<6'"), _RUN)
     elif optimum is None or optimum < (1, 24):
         tail = "to be installed." if optimum is None else f"Found version `{_shown(packages, 'optimum')}`"
         text = f"gptqmodel requires optimum version `1.24.0` or higher{' ' if optimum is None else '. '}{tail}"

@@ -28,7 +28,7 @@ def adapters(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if situation.request.purpose not in ("lora", "qlora"):
         return
     quantization = need(draft.quantization)
-    if quantization is None or quantization.method == "gptq":
+    if quantization is None or quantization.method in ("gptq", "awq"):
         for skew in requirements.gptqmodel_beside_peft(situation.packages):
             yield _raised("QVL606", skew, "no-train", Stage.ADAPTERS)
 

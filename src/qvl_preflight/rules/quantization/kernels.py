@@ -10,6 +10,7 @@ from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.stack.gptqmodel_device import NONE_FITS
 
 
 @rule(
@@ -24,7 +25,8 @@ def unusable_kernel(plan: LoadPlan, request: Request, remedies: Remedies) -> Ite
 
     ## What happens
     `backend` names one kernel of gptqmodel. A name that it does not know (`exllama_v1` and `ipex` are gone), or a kernel that does not take
-    the checkpoint's bits, group size or this GPU, raises a ValueError while the layers are replaced.
+    the checkpoint's bits, group size or this GPU, raises a ValueError while the layers are replaced. AWQ checkpoints have kernels of their own, by the packing
+    that `version` names; transformers 5 reads `gemm`, `gemv`, `gemv_fast` and `llm-awq`, and 4.x also asks for `exllama` and `ipex` by that name.
 
     ## Example
     ```python
@@ -92,6 +94,8 @@ def kernel_refuses_the_cpu(plan: LoadPlan, request: Request, remedies: Remedies)
             return remedies.on_gpu()
         if raised.stage is Stage.FORWARD:
             return remedies.on_cpu()
+        if raised.text == NONE_FITS:
+            return None
         return remedies.other_kernel("Choose a kernel that runs on the CPU", train=request.trains)
 
     yield from as_planned(plan, "QVL306", remedy)

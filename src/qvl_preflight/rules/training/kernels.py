@@ -104,7 +104,12 @@ def _only_inner(request: Request) -> bool:
     )
 
 
-@rule("QVL803", Severity.ERROR, topic="exllama-training", symptoms=(r"Target module QuantLinear\(\) is not supported",))
+@rule(
+    "QVL803",
+    Severity.ERROR,
+    topic="exllama-training",
+    symptoms=(r"Target module (QuantLinear|WQLinear_\w+)\(.*\) is not supported",),
+)
 def adapters_do_not_fit(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     """
     This peft cannot attach adapters to the layers that the model will hold.
@@ -112,7 +117,7 @@ def adapters_do_not_fit(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]
     ## What happens
     peft works out which class of auto-gptq the layers should have, and refuses every other: `ValueError: Target module QuantLinear() is not
     supported`. With optimum up to 1.13 and auto-gptq from 0.5 on the layers are always exllama v2, whatever GPTQConfig says, and no peft from 0.6 on
-    expects that; peft from 0.19 on knows no layer of auto-gptq at all.
+    expects that; peft from 0.19 on knows no layer of auto-gptq at all. Of autoawq's layers peft knows those of GEMM, from 0.9 to 0.18: exllama and GEMV are refused.
 
     ## Example
     ```python stack=seed purpose=qlora
@@ -137,7 +142,7 @@ def _fitting(remedies: Remedies, plan: LoadPlan) -> Fix:
     kernel = need(plan.kernel)
     if (
         kernel is not None
-        and kernel.name.startswith("exllama")
+        and (kernel.name.startswith("exllama") or kernel.backend == "autoawq")
         and not remedies.peft_without_auto_gptq
         and (edit := remedies.other_kernel(_TITLE, train=True))
     ):

@@ -108,11 +108,11 @@ def checkpointing_needs_input_grads(plan: LoadPlan) -> Iterator[Finding]:
 )
 def merge_into_gptq(plan: LoadPlan) -> Iterator[Finding]:
     """
-    The training is to end in a merge, which GPTQ weights do not take.
+    The training is to end in a merge, which GPTQ and AWQ weights do not take.
 
     ## What happens
     Adapters can be merged into float weights and, with a loss, into those of bitsandbytes. On GPTQ layers merge_and_unload raises `ValueError: Cannot merge LORA
-    layers when the model is gptq quantized`, after the training.
+    layers when the model is gptq quantized`, on AWQ layers a bare NotImplementedError, after the training.
 
     ## Example
     ```python hardware=a100 purpose=qlora peft=q_proj trainer=merge_lora
