@@ -64,6 +64,7 @@ def test_the_commands_run(
     """Every qvl-preflight line of the READMEs: none fails to parse, none is an input error."""
     (tmp_path / "Qwen-VL-Chat-Int4").symlink_to(checkpoints / QWEN_VL)
     (tmp_path / "model").symlink_to(checkpoints / "Qwen/Qwen2-7B-Instruct")
+    (tmp_path / "crash.log").write_text("ValueError: all is not well\n")
     monkeypatch.chdir(tmp_path)
     commands = [
         line.partition("  #")[0] for block in blocks(name, "sh") for line in block.splitlines() if line.startswith("qvl-preflight")

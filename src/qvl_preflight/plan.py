@@ -144,6 +144,7 @@ class Draft:
     kernel_condition: str | None = None  # what the choice takes for granted
     first_parameter: str | Unknown = UNPLANNED  # where next(model.parameters()) lies: cuda:0, cpu, meta
     trainable: bool | Unknown = UNPLANNED
+    split_is_about: bool = False  # a strategy's split, from names or from free memory: transformers may cut some blocks away
     raises: list[WillRaise] = field(default_factory=list)
     undecided: list[tuple[Stage, str, str]] = field(default_factory=list)  # stage, question, reason
 
@@ -166,6 +167,8 @@ class LoadPlan:
     raises: tuple[WillRaise, ...]
     undecided: tuple[tuple[Stage, str, str], ...]
     memory: Mapping[str, int] | Unknown
+    split_is_about: bool = False
+    idle_gpu: str = ""  # that could hold the plain model which nobody placed
 
     @property
     def stops_at(self) -> WillRaise | None:

@@ -171,7 +171,7 @@ def make_plan(situation: Situation) -> LoadPlan:
         draft.raises = [replace(raised, condition=raised.condition or condition) for raised in draft.raises]
     return LoadPlan(
         draft.quantization, draft.dtype, draft.device_map, draft.devices, draft.kernel, draft.kernel_condition, draft.trainable,
-        tuple(draft.raises), tuple(draft.undecided), _memory(situation, draft),
+        tuple(draft.raises), tuple(draft.undecided), _memory(situation, draft), draft.split_is_about, placement.idle_gpu(situation, draft),
     )  # fmt: skip
 
 

@@ -19,7 +19,8 @@ from qvl_preflight.stack.module_tree import Counting
 from qvl_preflight.stack.strategy_map import way_of
 from qvl_preflight.testing import STACKS, machine
 
-RECORDED = sorted((Path(__file__).parents[1] / "recordings" / "auto_maps").glob("*.json"))
+ROOT = Path(__file__).parents[2]
+RECORDED = sorted((ROOT / "tests" / "recordings" / "auto_maps").glob("*.json"))
 
 
 def blocks(runs: list[list[Any]]) -> dict[str, Device]:
@@ -62,6 +63,15 @@ def test_recordings_hold_maps_over_several_devices() -> None:
     """A recording of maps with one entry alone would prove nothing."""
     maps = [runs for path in RECORDED for entry in json.loads(path.read_text())["models"].values() for _, _, runs in entry["maps"]]
     assert sum(len({device for _, device in runs}) > 1 for runs in maps) > len(maps) / 2
+
+
+def test_the_readmes_say_how_many_maps_agree() -> None:
+    """The figures are those of the recordings."""
+    models = [(name, entry) for path in RECORDED for name, entry in json.loads(path.read_text())["models"].items()]
+    maps, classes = sum(len(entry["maps"]) for _, entry in models), len({name for name, _ in models})
+    english, chinese = (" ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in ("README.md", "README.zh-CN.md"))
+    assert f"all {maps} recorded maps ({classes} classes, {len(RECORDED)} pairs of transformers and accelerate) agree" in english
+    assert f"{maps} 份 映射（{classes} 个类，{len(RECORDED)} 组" in chinese
 
 
 def test_a_lone_gpu_keeps_a_tenth_for_itself() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from qvl_preflight.cli import main
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.render.requirements import requirements
 from qvl_preflight.stack.proven import PROVEN, ProvenStack, nearest
-from qvl_preflight.testing import machine
+from qvl_preflight.testing import STACKS, machine
 from recorded import cases, facts
 
 _ACTIONS = {"inference": ("forward",), "lora": ("lora_step", "trainer_step"), "qlora": ("lora_step", "trainer_step")}
@@ -86,9 +87,27 @@ def test_command_prints_requirements(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["stack", "--purpose", "qlora", "--method", "gptq", "--facts", str(saved)]) == 0
     text = capsys.readouterr().out
     assert "transformers==4.37.2  # installed\n" in text
-    assert "torch==2.11.0  # installed: 2.2.2\n" in text
+    assert "torch==2.11.0  # installed: 2.2.2; only 2.11.0 was seen with the rest\n" in text
     assert "built from source" in text
     assert main(["stack", "--python", "three", "--facts", str(saved)]) == 2
     assert capsys.readouterr().err == "qvl-preflight: --python three: expected a release, 3.11 say\n"
     assert main(["stack", "--json", "--purpose", "qlora", "--method", "gptq", "--facts", str(saved)]) == 0
     assert json.loads(capsys.readouterr().out)["changes"] == {"torch": "2.2.2"}
+
+
+def test_every_change_says_why() -> None:
+    """A clash with the rest of the stack where one is known, else that nothing else was seen."""
+    here = machine("a100", packages={**STACKS["today"]["packages"], "peft": "0.17.1", "torch": "2.2.2"})
+    stack = nearest(here, "qlora", "bnb4", None)
+    lines = dict(line.split("==") for line in requirements(stack, here, "qlora", "bnb4").splitlines() if "==" in line)
+    assert "installed: 0.17.1; peft 0.17.1 needs HybridCache of transformers" in lines["peft"]
+    assert "installed: 2.2.2; transformers 5.17.0 takes torch from" in lines["torch"]
+    assert lines["accelerate"].endswith("# installed")
+
+
+def test_nothing_is_claimed_of_packages_that_are_not_known() -> None:
+    """Neither installed nor absent."""
+    here = machine("a100", packages=None)
+    assert "installed" not in requirements(nearest(here, "qlora", "gptq", None), here, "qlora", "gptq").replace(
+        "is installed of", ""
+    )

@@ -135,13 +135,15 @@ def plan_line(plan: LoadPlan) -> str:
         why = "" if plan.devices == UNPLANNED else f" ({plan.devices.reason})"
         parts.append(f"placement not known{why}")
     else:
-        parts.append("on " + ", ".join(plan.devices))
+        idle = f" ({plan.idle_gpu} stays idle unless the model is moved)" if plan.idle_gpu else ""
+        parts.append("on " + ", ".join(plan.devices) + idle)
     if not isinstance(plan.kernel, Unknown) and plan.kernel is not None:
         parts.append(f"{plan.kernel.name} kernel" if plan.kernel.backend != "bitsandbytes" else plan.kernel.class_name)
     if not isinstance(plan.dtype, Unknown):
         parts.append(plan.dtype)
     if not isinstance(plan.memory, Unknown):
-        parts += [f"{bytes_text(size)} of weights on {device}" for device, size in plan.memory.items()]
+        about = "about " if plan.split_is_about else ""
+        parts += [f"{about}{bytes_text(size)} of weights on {device}" for device, size in plan.memory.items()]
     return ", ".join(parts)
 
 

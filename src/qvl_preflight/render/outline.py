@@ -20,6 +20,8 @@ def outline_text(situation: Situation, plan: LoadPlan) -> str:
     """Both parts. Nothing is padded at the end of a line, so what is copied carries no blanks."""
     request = situation.request
     lines = [f"Plan  {request.model} for {request.purpose}", "", *_modules(modules(situation, plan)), ""]
+    if plan.split_is_about:
+        lines += ["The devices are about right: transformers may split some blocks away.", ""]
     stopped, said = False, set[str]()
     passing = stages(situation, plan)
     for passed in passing:

@@ -1,10 +1,12 @@
-"""A proven stack as a requirements file that says what would change."""
+"""A proven stack as a requirements file that says what would change, and why."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qvl_preflight.stack.proven import ProvenStack, installed
+from qvl_preflight.facts import Packages
+from qvl_preflight.stack.proven import ProvenStack, changes, clash
+from qvl_preflight.unknown import attempt
 
 if TYPE_CHECKING:
     from qvl_preflight.facts import Facts
@@ -16,24 +18,34 @@ def requirements(stack: ProvenStack, facts: Facts, purpose: str, method: str) ->
     first, last = (".".join(map(str, release)) for release in stack.python)
     lines = [f"# {purpose} with {what}: seen to work on {stack.device}, {stack.seen}; Python {first} to {last}"]
     lines += [f"# {stack.note}"] if stack.note else []
+    moved = changes(stack, facts)
+    if any(here is not None for here in moved.values()):
+        lines.append("# The nearest to what is installed of the stacks that were seen to do this; others may do it as well.")
+    known = Packages(facts)
     for name, version in stack.packages.items():
-        here = installed(facts, name)
-        comment = "" if here is None else "  # installed" if here.partition("+")[0] == version else f"  # installed: {here}"
+        here = moved.get(name)
+        if name not in moved:
+            comment = "  # installed"
+        elif here is None:
+            comment = "  # not installed" if attempt(lambda name=name: known.has(name)) is False else ""  # type: ignore[misc]
+        else:
+            comment = f"  # installed: {here}; {clash(stack, facts, name) or f'only {version} was seen with the rest'}"
         lines.append(f"{name}=={version}{comment}")
     return "\n".join(lines)
 
 
 def to_dict(stack: ProvenStack, facts: Facts) -> dict[str, Any]:
     """The same for ``--json``."""
+    moved = changes(stack, facts)
     return {
         "packages": dict(stack.packages),
         "python": [".".join(map(str, release)) for release in stack.python],
         "device": stack.device,
         "seen": stack.seen,
         "note": stack.note or None,
-        "changes": {
-            name: installed(facts, name)
-            for name, version in stack.packages.items()
-            if (installed(facts, name) or "").partition("+")[0] != version
-        },
+        "changes": moved,
+        "clashes": {name: why for name, here in moved.items() if here is not None and (why := clash(stack, facts, name))},
     }
+
+
+__all__ = ["requirements", "to_dict"]

@@ -115,7 +115,7 @@ def layers_spill_from_the_gpu(plan: LoadPlan, request: Request) -> Iterator[Find
     kind = " and ".join(sorted({homes[name] for name in spilled}))
     fix = Fix("Free the GPU, quantise, or use a GPU with more memory", Applicability.DISPLAY, commands=("nvidia-smi",))
     yield Finding(
-        f"{len(spilled)} of {len(homes)} parts of the model{size} {verb(len(spilled), 'goes', 'go')} to the {kind}: the GPU has no room for {verb(len(spilled), 'it', 'them')}",
+        f"{'about ' if plan.split_is_about else ''}{len(spilled)} of {len(homes)} parts of the model{size} {verb(len(spilled), 'goes', 'go')} to the {kind}: the GPU has no room for {verb(len(spilled), 'it', 'them')}",
         fix=fix,
     )
 

@@ -27,6 +27,27 @@ CUDA_CODES = {
 }  # fmt: skip
 
 
+def idle_gpu(situation: Situation, draft: Draft) -> str:
+    """The GPU that this process could use, where a plain model for inference lands on the CPU because no device_map is given.
+
+    Worth a word and no more: most programs move the model themselves. Quantised weights are QVL402's.
+    """
+    request, home = situation.request, situation.home
+    if request.kwargs.get("device_map") is not None or request.purpose != "inference" or request.trainer is not None:
+        return ""
+    if (
+        draft.quantization is not None
+        or draft.devices != ("cpu",)
+        or home is None
+        or attempt(lambda: cuda.available(situation)) is not True
+    ):
+        return ""
+    free = need(situation.devices).visible[home.ordinal].free_bytes
+    size = attempt(lambda: need(situation.checkpoint.total_bytes))
+    fits = not isinstance(free, int) or isinstance(size, Unknown) or free > size
+    return f"cuda:{home.ordinal}, {home.name}," if fits else ""
+
+
 def limits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """DEVICE_MAP: the GPUs that max_memory names."""
     given = situation.request.kwargs.get("max_memory")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.unknown import Unknown
+from qvl_preflight.facts import Packages
+from qvl_preflight.stack import requirements
+from qvl_preflight.unknown import Unknown, attempt
 from qvl_preflight.versions import parse
 
 if TYPE_CHECKING:
     from qvl_preflight.facts import Facts
+    from qvl_preflight.stack.requirements import Skew
 
 METHODS = ("none", "gptq", "bnb4", "bnb8")
 PURPOSES = ("inference", "lora", "qlora")
@@ -81,6 +84,24 @@ def installed(facts: Facts, name: str) -> str | None:
     """The release that is there, as far as is known."""
     found = None if isinstance(facts.packages, Unknown) else facts.packages.get(name)
     return found if isinstance(found, str) else None
+
+
+def changes(stack: ProvenStack, facts: Facts) -> dict[str, str | None]:
+    """Each package that would be installed or moved, with the release that is there; None: none, as far as is known."""
+    here = {name: installed(facts, name) for name in stack.packages}
+    return {name: found for name, found in here.items() if (found or "").partition("+")[0] != stack.packages[name]}
+
+
+def clash(stack: ProvenStack, facts: Facts, name: str) -> str | None:
+    """Why the installed release of ``name`` does not go with the rest of the stack, where that is known."""
+    beside = Packages(replace(facts, packages={**stack.packages, name: installed(facts, name) or False}))
+    checks = (requirements.transformers, requirements.torch, requirements.peft, requirements.gptqmodel_beside_peft)
+    return next((skew.why for check in checks for skew in _found(check, beside)), None)
+
+
+def _found(check: Callable[[Packages], Iterator[Skew]], packages: Packages) -> list[Skew]:
+    found = attempt(lambda: list(check(packages)))
+    return [] if isinstance(found, Unknown) else found
 
 
 def _distance(stack: ProvenStack, facts: Facts) -> tuple[int, int]:

@@ -56,7 +56,8 @@ def worked_out(situation: Situation, draft: Draft, strategy: str) -> dict[str, s
             return {"": "cpu"}
         raise Undecided(f"whether the model fits depends on its size, and {weights.reason}")
     way, quantization = way_of(situation.packages), need(draft.quantization)
-    model = model_of(situation, weights.tensors, draft.dtype, quantization)
+    model, of_class = model_of(situation, weights.tensors, draft.dtype, quantization)
+    free = dict(limits)
     if strategy != "sequential":
         limits = balanced(model, limits, way, low_zero=strategy == "balanced_low_0", by_default=by_default)
     share = _SHARES.get(quantization.method, 1.0) if quantization is not None else 1.0
@@ -66,12 +67,17 @@ def worked_out(situation: Situation, draft: Draft, strategy: str) -> dict[str, s
     except IndexError:
         raise Undecided("accelerate does not find the module of a tied tensor") from None
     homes = set(found.values())
+    # What is free is asked again when the model is loaded; CUDA itself takes some of it by then.
+    memory_decides = by_default and (not homes <= set(gpus) or any(limits[gpu] == free[gpu] * share for gpu in gpus[:-1]))
+    draft.split_is_about = len(homes) > 1 and (not of_class or memory_decides)
     named = {name: f"cuda:{device}" if isinstance(device, int) else device for name, device in found.items()}
     return {"": next(iter(named.values()))} if len(homes) == 1 else named
 
 
-def model_of(situation: Situation, tensors: tuple[Tensor, ...], dtype: str | Unknown, quantization: Quantization | None) -> Model:
-    """The modules that the call will make."""
+def model_of(
+    situation: Situation, tensors: tuple[Tensor, ...], dtype: str | Unknown, quantization: Quantization | None
+) -> tuple[Model, bool]:
+    """The modules that the call will make, and whether they are those of the class: else they are put together from names."""
     counting = _counting(situation, dtype, quantization)
     release = attempt(lambda: situation.packages.release("transformers"))
     classes = situation.checkpoint.config.get("architectures")
@@ -82,8 +88,8 @@ def model_of(situation: Situation, tensors: tuple[Tensor, ...], dtype: str | Unk
     if not own_code and same and written is not None and isinstance(release, tuple):
         found = module_tree.of_class(situation.checkpoint, tensors, written, release, counting)
         if found is not None:
-            return found
-    return module_tree.by_names(tensors, counting)
+            return found, True
+    return module_tree.by_names(tensors, counting), False
 
 
 def _counting(situation: Situation, dtype: str | Unknown, quantization: Quantization | None) -> Counting:
