@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from qvl_preflight.spelling import distance
 from qvl_preflight.unknown import Undecided
 
 PATH = os.path.join(os.path.dirname(__file__), "tables", "auto_classes.txt")
@@ -72,6 +73,25 @@ class AutoTables:
     def is_class(self, name: str) -> bool:
         """Is it a class of any release?"""
         return bool(self._class_releases(name))
+
+    def meant(self, name: str) -> str | None:
+        """The class that a name of none is a slip of: an Auto class at most two letters off, or what follows the "For" of a model's classes."""
+        near = [known for known in self._autos if distance(known.lower(), name.lower()) <= 2]
+        head, found, task = name.partition("For")
+        if not near and found and not any(letter.isdigit() for letter in task):
+            there = re.findall(rf"[:, ]({re.escape(head)}For[A-Za-z]+)", self._text) if head.isidentifier() else []
+            near = [known for known in there if distance(known, name) <= 2]
+        return min(near, key=lambda known: distance(known, name), default=None)
+
+    def types_of(self, name: str) -> tuple[str, ...]:
+        """The model types that a model class belongs to, in any release."""
+        if not name.isidentifier():
+            return ()
+        return tuple(re.findall(rf"^(\S+) .*:(?:\w+,)*{name}(?![^ ,\n])", self._text, re.MULTILINE))
+
+    def every_type(self) -> Collection[str]:
+        """The model types of all releases."""
+        return self._types.keys()
 
     def is_type(self, model_type: str) -> bool:
         """Does any release know a model type?"""

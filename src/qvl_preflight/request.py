@@ -7,6 +7,7 @@ torch.dtype) become records on the way in and come back as live objects on the w
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -14,6 +15,7 @@ from typing import Any
 
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.missing import MISSING, Missing
+from qvl_preflight.plain_names import quantization_config, torch_dtype
 
 PURPOSES = ("inference", "lora", "qlora", "full", "quantize")
 TRAINING = ("lora", "qlora", "full")
@@ -135,6 +137,9 @@ def make_request(
     try:
         trainer, peft = _as_mapping(trainer, "trainer"), _as_mapping(peft, "peft")
         records = {key: to_record(value) for key, value in kwargs.items()}
+        asked = kwargs.get("quantization_config")
+        if isinstance(asked, Mapping) and isinstance(asked.get("__class__"), str):  # a live object has its class
+            quantization_config(asked["__class__"])
     except RecursionError:
         raise InputError("the call: an argument holds itself, or is nested too deep; expected values that have an end") from None
     return Request(
@@ -142,11 +147,17 @@ def make_request(
         kwargs=records,
         purpose=purpose or ("lora" if peft is not None else "full" if trainer is not None else "inference"),
         purpose_named=purpose is not None,
-        loader=None if loader is None else (loader if isinstance(loader, str) else loader.__name__).removeprefix("modelscope."),
+        loader=None if loader is None else _class_name(loader),
         hub=_hub(loader),
         peft=peft,
         trainer=trainer,
     )
+
+
+def _class_name(loader: str | type) -> str:
+    """The bare name: ``transformers.AutoModel`` and ``modelscope.AutoModel`` are written as well."""
+    name = loader if isinstance(loader, str) else loader.__name__
+    return re.sub(r"^(transformers|modelscope)\.([\w.]*\.)?", "", name.strip())
 
 
 def _hub(loader: str | type | None) -> str:
@@ -184,7 +195,7 @@ def _from_mapping(value: Mapping[Any, Any]) -> Any:
     if "__class__" in value:
         return ConfigObject(str(value["__class__"]), {key: to_record(item) for key, item in value.items() if key != "__class__"})
     if "__dtype__" in value:
-        return Dtype(str(value["__dtype__"]))
+        return Dtype(torch_dtype(str(value["__dtype__"])))
     if "__device__" in value:
         return TorchDevice(str(value["__device__"]))
     if "__object__" in value:

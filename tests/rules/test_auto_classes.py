@@ -82,7 +82,13 @@ def test_code_of_another_repository(tmp_path: Path) -> None:
         pytest.param({"model_type": "qwen2_vl"}, "4.20.0", {"loader": "AutoModel"}, id="a release older than the table"),
         pytest.param({"model_type": "qwen2_vl"}, "5.23.0", {"loader": "AutoModelForCausalLM", "gguf_file": "x.gguf"}, id="the type is in the GGUF file"),
         pytest.param({"model_type": "qwen2_vl"}, "5.23.0", {"loader": "AutoModelForCausalLM", "config": {"__class__": "Qwen2Config"}}, id="another configuration"),
-        pytest.param({"architectures": ["X"]}, "5.23.0", {"loader": "AutoModelForCausalLM"}, id="no model type"),
+        pytest.param({"architectures": ["X"]}, "5.23.0", {"loader": "LlamaForCausalLM"}, id="no model type, for a class that needs none"),
+        pytest.param({"architectures": ["X"]}, "5.23.0", {"loader": "AutoModelForCausalLM", "config": {"__class__": "Qwen2Config"}}, id="no model type, and a configuration of the call's own"),
+        pytest.param({"auto_map": REMOTE}, "5.23.0", {"loader": "AutoModelForCausalLM", "trust_remote_code": True}, id="no model type, and a configuration class of its own"),
+        pytest.param({"model_type": "llama"}, "5.23.0", {"loader": "AutoModelForCausalLMWithValueHead"}, id="a class of another package that is near to none"),
+        pytest.param({"model_type": "phi3"}, "5.23.0", {"loader": "Phi3VForCausalLM"}, id="a class of the checkpoint's own"),
+        pytest.param({"model_type": "llama"}, "5.23.0", {"loader": "LlamaForCausalLM2"}, id="a second class of their own"),
+        pytest.param({"model_type": "llama"}, "5.23.0", {"loader": "transformers.AutoModelForCausalLM"}, id="the class with its module"),
         pytest.param({"model_type": "tiny", "auto_map": REMOTE}, "4.37.2", {"loader": "AutoModelForCausalLM", "trust_remote_code": True}, id="its own class"),
         pytest.param({"model_type": "phi3", "auto_map": REMOTE}, "5.23.0", {"loader": "AutoModelForTokenClassification", "trust_remote_code": True}, id="its own configuration, by name transformers' own"),
     ],
@@ -103,6 +109,13 @@ def test_where_nothing_is_wrong_or_nothing_is_known(
         ({"model_type": "qwen2_vl"}, "4.44.2", "Qwen2VLForConditionalGeneration", ("QVL908", "ImportError", "cannot import name 'Qwen2VLFor")),
         ({"model_type": "blip-2"}, "5.0.0", "AutoModelForVision2Seq", ("QVL908", "ImportError", "cannot import name 'AutoModelForVision2Seq' from")),
         ({"model_type": "blip-2"}, "4.42.4", "AutoModelForCausalLM", ("QVL909", "ValueError", "Unrecognized configuration class <class 'transformers.models.")),
+        ({}, "5.23.0", "AutoModel", ("QVL907", "ValueError", "Unrecognized model in ")),
+        ({}, "5.23.0", None, ("QVL907", "ValueError", "Unrecognized model in ")),
+        ({"model_type": None}, "5.23.0", "AutoModel", ("QVL907", "ValueError", "The checkpoint you are trying to load has model type `None`")),
+        ({"model_type": ["llama"]}, "4.57.1", "AutoModel", ("QVL907", "TypeError", "unhashable type: 'list'")),
+        ({"model_type": "llama"}, "4.37.2", "AutoModelForCasualLM", ("QVL908", "ImportError", "cannot import name 'AutoModelForCasualLM' from")),
+        ({"model_type": "llama"}, "5.23.0", "transformers.AutoModelForCausalLm", ("QVL908", "ImportError", "cannot import name 'AutoModelForCausalLm' from")),
+        ({"model_type": "llama"}, "5.23.0", "LlamaForCasualLM", ("QVL908", "ImportError", "cannot import name 'LlamaForCasualLM' from")),
         ({"model_type": "tiny", "auto_map": REMOTE}, "5.23.0", "AutoModel", ("QVL909", "ValueError", "Unrecognized configuration class <class 'transformers_modules.")),
     ],
 )  # fmt: skip
@@ -169,3 +182,25 @@ def test_an_adapter_before_transformers_knew_any(checkpoints: Path) -> None:
     assert finding.raises.type == "OSError"
     assert finding.fix is not None
     assert finding.fix.commands == ("pip install 'transformers>=4.33' peft",)
+
+
+@pytest.mark.parametrize(
+    ("release", "folder", "codes"),
+    [
+        pytest.param("4.57.1", "my-llama-x", [], id="4.57 finds llama in the path (run)"),
+        pytest.param("4.37.2", "my-llama-x", [], id="4.37 finds llama in the path (run)"),
+        pytest.param("5.23.0", "my-llama-x", ["QVL907"], id="5.23 does not look there (run)"),
+        pytest.param("4.57.1", "x1", ["QVL907"], id="4.57, and no type in the path (run)"),
+        pytest.param("4.57.1", "my-blip-2-x", ["QVL909"], id="4.57 takes a type that the class does not"),
+    ],
+)
+def test_a_model_type_out_of_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str, folder: str, codes: list[str]
+) -> None:
+    """Without model_type releases up to 5.0 take the longest one that stands in the path as it is passed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "config.json").write_text("{}", encoding="utf-8")
+    facts = machine("a100", packages={"transformers": release, "torch": "2.4.1"})
+    report = qvl_preflight.check(folder, facts=facts, loader="AutoModelForCausalLM")
+    assert [finding.code for finding in report.findings if finding.code.startswith("QVL9")] == codes

@@ -181,7 +181,9 @@ def test_gptqmodel_by_layer(tmp_path: Path, quantization: dict[str, Any], device
 
 def test_gptqmodel_takes_no_group_of_48(tmp_path: Path) -> None:
     """Where no kernel fits, the last one's refusal is what is raised."""
-    (tmp_path / "config.json").write_text('{"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 48}}')
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 48}}'
+    )
     plan = qvl_preflight.check(str(tmp_path), facts=machine(), device_map="cuda").plan
     assert plan is not None
     assert (plan.raises[0].type, "only supports" in plan.raises[0].text) == ("NotImplementedError", True)
@@ -215,7 +217,9 @@ def test_peft_on_auto_gptq(checkpoints: Path, packages: dict[str, Any], config: 
 
 def test_an_int8_checkpoint_trains_on_the_seeds_stack(tmp_path: Path) -> None:
     """exllama is for 4 bits only: recorded with a gradient norm of 0.46."""
-    (tmp_path / "config.json").write_text('{"quantization_config": {"quant_method": "gptq", "bits": 8, "group_size": 128}}')
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 8, "group_size": 128}}'
+    )
     report = qvl_preflight.check(str(tmp_path), facts=machine("h100", "seed"), purpose="qlora", device_map="cuda")
     assert (report.findings, report.plan.trainable if report.plan else None) == ((), True)
 

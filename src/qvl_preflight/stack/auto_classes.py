@@ -6,10 +6,12 @@ dynamic_module_utils.py resolve_trust_remote_code. The configuration is looked u
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.auto_tables import tables
+from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -40,6 +42,11 @@ _UNKNOWN_TYPE = ByRelease(
     Row("4.28", "4.36", ("KeyError", "'{}'"), Evidence.RUN, "transformers 4.32.0 configuration_auto.py"),
     Row("4.36", None, ("ValueError", "The checkpoint you are trying to load has model type `{}` but Transformers does not recognize this architecture."), Evidence.RUN, "transformers 4.37.2, 5.23.0 configuration_auto.py"),
 )  # fmt: skip
+_READS_PATH: ByRelease[bool] = ByRelease(
+    "transformers",
+    Row("4.28", "5.1", True, Evidence.RUN, "transformers 4.37.2, 4.57.1 configuration_auto.py; 5.0.0 has it as well"),
+    Row("5.2", None, False, Evidence.RUN, "transformers 5.23.0 configuration_auto.py; gone in 5.2.0"),
+)
 _NO_CLASS = Evidence.RUN  # transformers 4.37.2, 4.45.2, 5.23.0: from transformers import NAME
 _WRONG_CLASS = Evidence.RUN  # transformers 4.32.0, 4.37.2, 4.57.1, 5.23.0 auto_factory.py
 
@@ -73,7 +80,10 @@ def _takes(situation: Situation, auto: str, model_type: str) -> bool:
 def class_exists(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """ARGUMENTS: a class of transformers that the installed release does not have. A name of no release is a person's own class."""
     name, release = situation.request.loader, situation.packages.release("transformers")
-    if name is None or release is None or not tables().is_class(name):
+    if name is None or release is None:
+        return
+    if not tables().is_class(name):
+        yield from _misspelt_class(situation, name)
         return
     installed = situation.auto_classes
     if (name in installed.autos) if installed is not None and tables().is_auto(name) else tables().has_class(name, release):
@@ -90,12 +100,25 @@ def class_exists(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     )
 
 
+def _misspelt_class(situation: Situation, name: str) -> Iterator[WillRaise]:
+    """A name of no release: a slip where it is nearly that of a class; else a class of the person's own."""
+    meant = tables().meant(name)
+    if meant is None or (situation.auto_classes is not None and name in situation.auto_classes.autos):
+        return
+    why = f"transformers has no {name}; {meant} is meant"
+    condition = None if tables().is_auto(meant) else f"{name} is no class of the program's own"
+    text = f"cannot import name '{name}' from 'transformers'"
+    yield WillRaise("QVL908", Stage.ENVIRONMENT, "ImportError", text, "class", why, condition, _NO_CLASS)
+
+
 def configuration(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: AutoConfig looks for the class of the configuration."""
     model_type, auto_map = _model_type(situation), _auto_map(situation)
-    if model_type is None or situation.packages.release("transformers") is None:
-        return
     remote, trusted = "AutoConfig" in auto_map, _trusted(situation)
+    if model_type is None and not remote:
+        yield from _without_type(situation)
+    if model_type is None:
+        return
     always = not situation.packages.at_least(
         "transformers", 4, 30
     )  # the checkpoint's own code comes first, whatever is there besides
@@ -108,7 +131,7 @@ def configuration(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def model_class(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: the Auto class that is called looks for the class of the model."""
     loader, model_type, auto_map = situation.request.loader, _model_type(situation), _auto_map(situation)
-    if loader is None or model_type is None or situation.packages.release("transformers") is None:
+    if loader is None or model_type is None:
         return
     if any(map(draft.failed, ("class", "model-type", "trust-remote-code"))):
         return
@@ -160,6 +183,29 @@ def _unknown_type(situation: Situation, model_type: str) -> Iterator[WillRaise]:
     )
 
 
+def _without_type(situation: Situation) -> Iterator[WillRaise]:
+    """A config.json that names no model type, or one that is no text. Where the call names no class, one may be called that needs none."""
+    config = situation.checkpoint.config
+    if not _by_type(situation):
+        return
+    condition = None if situation.request.loader else "it is an Auto class that is called"
+    if "model_type" not in config:
+        text = f"Unrecognized model in {situation.request.model}. Should have a `model_type` key in its config.json"
+        why = "config.json names no model_type, by which an Auto class finds the architecture"
+        if _READS_PATH.value(situation.packages):
+            why += "; this release also looks for one in the path, which holds none"
+        yield WillRaise("QVL907", Stage.CONFIG, "ValueError", text, "model-type", why, condition, Evidence.RUN)
+        return
+    named = config["model_type"]
+    kind, text = _UNKNOWN_TYPE.row(situation.packages).value
+    if isinstance(named, (list, Mapping)):
+        kind, text = "TypeError", f"unhashable type: '{'list' if isinstance(named, list) else 'dict'}'"
+    elif kind == "KeyError":
+        text = str(named)
+    why = f"model_type in config.json is {json.dumps(named)[:40]}, and not the name of an architecture"
+    yield WillRaise("QVL907", Stage.CONFIG, kind, text.format(named), "model-type", why, condition, Evidence.RUN)
+
+
 def _refusal(situation: Situation, what: str, reference: Any, model_type: str) -> WillRaise:
     """Code of the checkpoint that nobody allowed. ``what``: configuration or modeling; both say so, the first stops the load."""
     passed = situation.request.kwargs.get("trust_remote_code")
@@ -187,12 +233,27 @@ def _refusal(situation: Situation, what: str, reference: Any, model_type: str) -
     return WillRaise("QVL906", Stage.CONFIG, kind, text.format(name, what=what), "trust-remote-code", why, evidence=row_evidence)
 
 
+def _by_type(situation: Situation) -> bool:
+    """Does an Auto class read the model type? Not where something else decides: another class, a configuration that is passed, GGUF."""
+    kwargs = situation.request.kwargs
+    return by_auto_class(situation) and kwargs.get("config") is None and kwargs.get("gguf_file") is None
+
+
 def _model_type(situation: Situation) -> str | None:
-    """The model type that an Auto class reads. None where something else decides: another class, a configuration that is passed, GGUF."""
-    request = situation.request
-    found = situation.checkpoint.config.get("model_type")
-    elsewhere = request.kwargs.get("config") is not None or request.kwargs.get("gguf_file") is not None
-    return found if isinstance(found, str) and by_auto_class(situation) and not elsewhere else None
+    """The model type that an Auto class goes by. None where it reads none, or finds none."""
+    if not _by_type(situation):
+        return None
+    found = situation.checkpoint.config.get("model_type", MISSING)
+    return _from_path(situation) if found is MISSING else found if isinstance(found, str) else None
+
+
+def _from_path(situation: Situation) -> str | None:
+    """Without a model type, old releases take the longest one that stands anywhere in the path as it was passed."""
+    if "AutoConfig" in _auto_map(situation) or not _READS_PATH.value(situation.packages):
+        return None
+    known = situation.auto_classes.types if situation.auto_classes is not None else tables().every_type()
+    fitting = [each for each in known if each in situation.request.model and has_type(situation, each)]
+    return max(fitting, key=len, default=None)
 
 
 def _auto_map(situation: Situation) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qvl_preflight.plain_names import QUANTIZATION_CONFIGS
 from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.request import ConfigObject, LiveObject, show
 from qvl_preflight.stack import loading_attributes, quant_methods
@@ -205,6 +206,8 @@ def _on_the_fly(situation: Situation, passed: Any, flags: list[str]) -> Quantiza
         if asks_for_nothing(situation) and not situation.packages.at_least("transformers", 4, 38):
             return None  # run: 4.36.2, 4.37.2; later releases quantise to 4 bits
         # AutoRoundConfig stands in no table of classes that are compared: transformers takes it on a GPTQ checkpoint, too.
+        if passed.class_name not in QUANTIZATION_CONFIGS:
+            raise Undecided(f"what transformers does with a {passed.class_name} is not known: it is in no release that was read")
         method = "auto-round" if passed.class_name == "AutoRoundConfig" else METHOD_OF.get(passed.class_name, passed.class_name)
         return Quantization(method, passed.fields, pre_quantized=False)
     if isinstance(passed, Mapping):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.missing import MISSING
+from qvl_preflight.plain_names import NARROW_FLOATS, NOT_FLOATING
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import Dtype, TorchDevice, device_name, show
 from qvl_preflight.stack.accelerate import STRATEGIES
@@ -158,6 +159,7 @@ def is_device(name: str) -> bool:
 DTYPE_NAMES = {
     "float16": "float16", "half": "float16", "bfloat16": "bfloat16", "float32": "float32", "float": "float32", "float64": "float64", "double": "float64",
 }  # fmt: skip
+_EVERY_NAME = (*DTYPE_NAMES, *NARROW_FLOATS, *NOT_FLOATING)
 DTYPE_SLIPS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}  # names of none, and what is meant by them
 _BAD_DTYPE: ByRelease[tuple[str, str]] = ByRelease(
     "transformers",
@@ -165,6 +167,11 @@ _BAD_DTYPE: ByRelease[tuple[str, str]] = ByRelease(
     Row("4.42", "4.49", ("ValueError", '`torch_dtype` can be one of: `torch.dtype`, `"auto"` or a string of a valid `torch.dtype`, but received {}'), Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py:3842"),
     Row("4.49", "5.0", ("AttributeError", "'str' object has no attribute 'is_floating_point'"), Evidence.RUN, "transformers 4.57.1 modeling_utils.py:1219"),
     Row("5.0", None, ("AttributeError", "module 'torch' has no attribute '{}'"), Evidence.RECORDED, "transformers 5.17.0, 5.23.0 configuration_utils.py:443"),
+)  # fmt: skip
+_NOT_FLOATING: ByRelease[str] = ByRelease(
+    "transformers",
+    Row("4.28", "5.0", "Can't instantiate {model} model under dtype=torch.{dtype} since it is not a floating point dtype", Evidence.RUN, "transformers 4.37.2, 4.45.2, 4.57.1 modeling_utils.py _set_default_torch_dtype"),
+    Row("5.0", None, "{model} cannot be instantiated under `dtype=torch.{dtype}` as it's not a floating-point dtype", Evidence.RUN, "transformers 5.23.0 modeling_utils.py local_torch_dtype"),
 )  # fmt: skip
 TAKES_DTYPE_STRINGS = (4, 42)  # before: only torch.dtype and "auto"
 RENAMES_TORCH_DTYPE = (4, 56)  # dtype= from here on; torch_dtype= still taken
@@ -186,7 +193,7 @@ def dtype(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if gptq and release < (4, 33):
         draft.dtype = "float16"  # 4.32 overrides whatever is passed (modeling_utils.py:2504)
         return
-    if isinstance(asked, str) and asked != "auto" and (release < TAKES_DTYPE_STRINGS or asked not in DTYPE_NAMES):
+    if isinstance(asked, str) and asked != "auto" and (release < TAKES_DTYPE_STRINGS or asked not in _EVERY_NAME):
         row = _BAD_DTYPE.row(situation.packages)
         why = (
             f'this release takes a torch.dtype or "auto", not the string {show(asked)}'
@@ -195,8 +202,27 @@ def dtype(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         )
         yield WillRaise("QVL902", Stage.DTYPE, row.value[0], row.value[1].format(asked), "dtype", why, evidence=row.evidence)
         return
+    if quantization is None and (refused := _no_default_dtype(situation, asked)) is not None:
+        yield refused
+        return
     half = not isinstance(quantization, Unknown) and quantization is not None and quantization.method in ("gptq", "bitsandbytes")
     draft.dtype = _resulting_dtype(situation, asked, half, release)
+
+
+def _no_default_dtype(situation: Situation, asked: Any) -> WillRaise | None:
+    """A dtype in which torch builds no model: each release makes it the default one first (torch 2.13, 2.14 set_default_dtype)."""
+    name = asked.name if isinstance(asked, Dtype) else asked
+    if isinstance(name, str) and name in NARROW_FLOATS:
+        why = f"no model is built in {name}: torch takes it for no default dtype; weights of that kind are a quantisation"
+        text = f"couldn't find storage object {NARROW_FLOATS[name]}Storage"
+        return WillRaise("QVL902", Stage.DTYPE, "TypeError", text, "dtype", why, evidence=Evidence.RUN)
+    if isinstance(name, str) and name in NOT_FLOATING:
+        row, built = _NOT_FLOATING.row(situation.packages), situation.checkpoint.config.get("architectures")
+        model = built[0] if isinstance(built, list) and built else situation.request.loader
+        text = row.value.format(model=model, dtype=name)
+        why = f"{name} is no floating-point dtype, and a model is built in one; fewer bits than 16 take a quantization_config"
+        return WillRaise("QVL902", Stage.DTYPE, "ValueError", text, "dtype", why, evidence=row.evidence)
+    return None
 
 
 def _resulting_dtype(situation: Situation, asked: Any, half: bool, release: tuple[int, ...]) -> str | Unknown:
@@ -205,7 +231,7 @@ def _resulting_dtype(situation: Situation, asked: Any, half: bool, release: tupl
     if isinstance(asked, Dtype):
         return asked.name
     if isinstance(asked, str) and asked != "auto":
-        return DTYPE_NAMES[asked]
+        return DTYPE_NAMES.get(asked, asked)
     if asked == "auto" or (asked is None and release >= (5,)):
         return stored
     if asked is None:

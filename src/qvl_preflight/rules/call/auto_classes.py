@@ -58,7 +58,11 @@ def remote_code_not_trusted(plan: LoadPlan, remedies: Remedies) -> Iterator[Find
     "QVL907",
     Severity.ERROR,
     topic="version-skew",
-    symptoms=(r"but Transformers does not recognize this architecture", r"configuration_auto\.py[\s\S]*KeyError: '[a-z0-9_-]+'"),
+    symptoms=(
+        r"but Transformers does not recognize this architecture",
+        r"Unrecognized model in \S+ Should have a `model_type` key",
+        r"configuration_auto\.py[\s\S]*KeyError: '[a-z0-9_-]+'",
+    ),
 )
 def model_type_not_known(plan: LoadPlan, checkpoint: Checkpoint) -> Iterator[Finding]:
     """
@@ -66,7 +70,8 @@ def model_type_not_known(plan: LoadPlan, checkpoint: Checkpoint) -> Iterator[Fin
 
     ## What happens
     `model_type` in config.json names an architecture that came with a later release, or left with an earlier one. Every Auto class raises
-    before anything is loaded: a KeyError up to transformers 4.35, then a ValueError that names the type.
+    before anything is loaded: a KeyError up to transformers 4.35, then a ValueError that names the type. Where config.json names no type at all, releases
+    up to 5.0 take the longest one that stands in the path, `my-llama` say; with none there, and in every later release, that is a ValueError.
 
     ## Example
     ```python stack=legacy
@@ -82,8 +87,18 @@ def model_type_not_known(plan: LoadPlan, checkpoint: Checkpoint) -> Iterator[Fin
     """
     model_type = str(checkpoint.config.get("model_type"))
     known = tables().is_type(model_type)
-    fix = _install(tables().type_span(model_type), f"a transformers that knows {model_type}") if known else None
+    fix = _install(tables().type_span(model_type), f"a transformers that knows {model_type}") if known else _named(checkpoint)
     yield from as_planned(plan, "QVL907", fix)
+
+
+def _named(checkpoint: Checkpoint) -> Fix | None:
+    """The model type that config.json should name, where the class that it was saved from belongs to one."""
+    saved = checkpoint.config.get("architectures")
+    name = saved[0] if isinstance(saved, list) and saved else None
+    types = tables().types_of(name) if isinstance(name, str) else ()
+    own = [each for each in types if each.replace("_", "").replace("-", "") == str(name).partition("For")[0].lower()]
+    types = tuple(own) or types
+    return Fix.display(f'Let config.json say "model_type": "{types[0]}", to which its {name} belongs') if len(types) == 1 else None
 
 
 @rule("QVL908", Severity.ERROR, topic="version-skew", symptoms=(r"cannot import name '(Auto|\w+For)\w+' from 'transformers'",))
@@ -92,7 +107,8 @@ def class_not_there(plan: LoadPlan, request: Request, situation: Situation) -> I
     The class that is called is not in the installed transformers.
 
     ## What happens
-    Classes come and go: AutoModelForImageTextToText came with transformers 4.46, AutoModelForVision2Seq left with 5.0. The import raises.
+    Classes come and go: AutoModelForImageTextToText came with transformers 4.46, AutoModelForVision2Seq left with 5.0. The import raises. A name that no release has
+    and that is nearly one of a class is a slip.
 
     ## Example
     ```python
@@ -107,9 +123,11 @@ def class_not_there(plan: LoadPlan, request: Request, situation: Situation) -> I
     Shown, not applied: the class is not an argument of the call.
     """
     name = request.loader or ""
-    yield from as_planned(
-        plan, "QVL908", lambda _: _other_class(situation) or _install(tables().class_span(name), f"a transformers that has {name}")
-    )
+    if tables().is_class(name):
+        fix = _other_class(situation) or _install(tables().class_span(name), f"a transformers that has {name}")
+    else:
+        fix = Fix.display(f"Call {tables().meant(name)}.from_pretrained")
+    yield from as_planned(plan, "QVL908", fix)
 
 
 @rule(
