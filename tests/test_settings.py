@@ -110,24 +110,47 @@ def test_off_ends_everything(monkeypatch: pytest.MonkeyPatch, capsys: Any, value
     """Even where the input could not be read."""
     monkeypatch.setenv("QVL_PREFLIGHT", value)
     report = qvl_preflight.check("no/such/model", trainer="nowhere.yaml", device_map="auto")
-    assert (report.verdict, report.findings) == ("ok", ())
+    assert (report.verdict, report.findings, report.ok) == ("incomplete", (), False)
     assert report.notes == (f"QVL_PREFLIGHT={value}: nothing was checked.",)
+    assert repr(report) == f"<Report incomplete: QVL_PREFLIGHT={value}: nothing was checked>"
+    assert report.text() == f"INCOMPLETE  QVL_PREFLIGHT={value}: nothing was checked\n"
     config = object()
     fixed = qvl_preflight.fix_kwargs("no/such/model", device_map=None, quantization_config=config)
     assert fixed == {"device_map": None, "quantization_config": config}
     assert fixed.changes == ()
+    assert fixed.text() == f"{report.text()}\nNo argument was changed.\n"
     assert qvl_preflight.doctor().findings == ()
     capsys.readouterr()
     assert main(["check", "no/such/model"]) == 0
     assert capsys.readouterr().out == f"QVL_PREFLIGHT={value}: nothing was checked.\n"
     assert main(["doctor", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["verdict"] == "ok"
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["verdict"], printed["skipped"][0]["name"]) == ("incomplete", "every check")
 
 
-def test_other_values_switch_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    for value in ("", "on", "1", "fix"):
-        monkeypatch.setenv("QVL_PREFLIGHT", value)
-        assert not settings.is_off()
+@pytest.mark.parametrize(
+    ("value", "said"), [("", False), ("on", False), ("1", False), ("fix", True), ("of", True), ("o" * 9999, True)]
+)
+def test_other_values_switch_nothing_off(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, checkpoints: Path, value: str, said: bool
+) -> None:
+    """One that is neither on nor off is a slip: said once, in one line, wherever something is checked."""
+    monkeypatch.setenv("QVL_PREFLIGHT", value)
+    assert not settings.is_off()
+    line = f"QVL_PREFLIGHT={value[:40]} switches nothing off, so everything was checked; QVL_PREFLIGHT=off would."
+    model = str(checkpoints / GPTQ)
+    reports = [
+        qvl_preflight.check(model, facts=machine()),
+        qvl_preflight.doctor(facts=machine()),
+        qvl_preflight.fix_kwargs(model, facts=machine()).report,
+    ]
+    assert [report.notes.count(line) for report in reports] == [int(said)] * 3
+    capsys.readouterr()
+    main(["check", model])
+    out, err = capsys.readouterr()
+    assert (" ".join(out.split()).count(line), err) == (int(said), "")
+    main(["plan", model])
+    assert capsys.readouterr().err == (f"qvl-preflight: {line}\n" if said else "")
 
 
 def test_pages_can_be_read_while_it_is_off(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

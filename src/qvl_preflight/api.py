@@ -21,10 +21,10 @@ from qvl_preflight.plan import Situation
 from qvl_preflight.readers.adapter import read_peft
 from qvl_preflight.readers.training import Job as TrainingJob
 from qvl_preflight.readers.training import read_trainer
-from qvl_preflight.report import Change, Report
+from qvl_preflight.report import Change, Report, Skipped
 from qvl_preflight.request import ConfigObject, Request, make_request, to_plain, to_record
 from qvl_preflight.rule import find_rule, select_rules, selection
-from qvl_preflight.settings import is_off, off_note, read_settings
+from qvl_preflight.settings import SWITCH, is_off, off_note, read_settings
 from qvl_preflight.versions import parse
 
 
@@ -105,8 +105,9 @@ def doctor(*, facts: FactsLike = None, deep: bool = False, select: Iterable[str]
 
 
 def nothing_checked() -> Report:
-    """The report where the environment switches everything off (QVL_PREFLIGHT=off)."""
-    return Report((), (), Facts(), notes=(off_note(),))
+    """The report where the environment switches everything off (QVL_PREFLIGHT=off): incomplete, since nobody may read it as a clean one."""
+    everything = Skipped(SWITCH, "every check", off_note().rstrip("."), matters=True)
+    return Report((), (everything,), Facts(), notes=(off_note(),))
 
 
 def _unchanged(model: Any, kwargs: Mapping[str, Any]) -> FixedKwargs:

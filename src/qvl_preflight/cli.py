@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from qvl_preflight import cli_output
 from qvl_preflight._version import __version__
 from qvl_preflight.exceptions import InputError, PreflightError
-from qvl_preflight.settings import is_off, off_note
+from qvl_preflight.settings import is_off, off_note, switch_notes
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,6 +30,9 @@ def main(argv: list[str] | None = None) -> int:
             from qvl_preflight.commands.options import with_settings
 
             with_settings(arguments)
+        elif given[0] in _JUDGING:  # nothing that it prints has room for a note
+            for note in switch_notes():
+                cli_output.complain(note)
         return int(_module(given[0]).run(arguments))
     except PreflightError as error:
         cli_output.complain(str(error))

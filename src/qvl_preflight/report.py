@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight._version import __version__
+from qvl_preflight.settings import SWITCH
 
 if TYPE_CHECKING:
     from qvl_preflight.engine import Fixed
@@ -125,6 +126,8 @@ class Report:
 
     def __repr__(self) -> str:
         """``<Report fails: QVL306 error, QVL803 error; 2 not checked>``"""
+        if self.off:
+            return f"<Report {self.verdict}: {self.skipped[0].reason}>"
         found = [f"{finding.code} {finding.severity.value}" for finding in self.findings if finding.severity]
         skipped = sum(item.matters for item in self.skipped)
         return f"<Report {self.verdict}: {', '.join(found) or 'no findings'}{f'; {skipped} not checked' if skipped else ''}>"
@@ -134,6 +137,11 @@ class Report:
         from qvl_preflight.render.layout import plain, report_lines  # only for people
 
         return plain(report_lines(self))
+
+    @property
+    def off(self) -> bool:
+        """Does the environment switch everything off? Then nothing was looked at, which no verdict but ``incomplete`` says."""
+        return any(item.code == SWITCH for item in self.skipped)
 
     @property
     def ok(self) -> bool:

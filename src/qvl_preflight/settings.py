@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from qvl_preflight.exceptions import InputError
 from qvl_preflight.spelling import distance
 
 SWITCH = "QVL_PREFLIGHT"
+_OFF, _ON = ("off", "0", "false", "no"), ("", "on", "1", "true", "yes")
 _MAX_BYTES = 1_000_000
 _TABLE = re.compile(rb"""tool\s*\.\s*["']?qvl-preflight|^\s*["']?qvl-preflight["']?\s*=""", re.MULTILINE)
 _SEVERITIES = ("error", "warning", "note")
@@ -37,7 +38,19 @@ class Settings:
 
 def is_off() -> bool:
     """Does the environment switch everything off? Then nothing is looked at, and nothing changed."""
-    return os.environ.get(SWITCH, "").strip().lower() in ("off", "0", "false", "no")
+    return _switch_value() in _OFF
+
+
+def _switch_value() -> str:
+    return os.environ.get(SWITCH, "").strip().lower()
+
+
+def switch_notes() -> tuple[str, ...]:
+    """What is said of a value that switches nothing, a slip most likely."""
+    value = _switch_value()
+    if value in _OFF or value in _ON:
+        return ()
+    return (f"{SWITCH}={os.environ[SWITCH][:40]} switches nothing off, so everything was checked; {SWITCH}=off would.",)
 
 
 def off_note() -> str:
@@ -47,6 +60,11 @@ def off_note() -> str:
 
 def read_settings(start: str | None = None) -> Settings:
     """The settings of the nearest pyproject.toml, from ``start`` upwards, that has such a table. Raises InputError."""
+    found = _read(start)
+    return replace(found, notes=(*switch_notes(), *found.notes))
+
+
+def _read(start: str | None) -> Settings:
     try:
         found = _nearest(os.path.abspath(start or os.getcwd()))
     except OSError:  # the working folder was deleted

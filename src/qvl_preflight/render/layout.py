@@ -26,7 +26,7 @@ _STYLE = {"error": "red", "warning": "yellow", "note": "cyan"}
 def report_lines(report: Report, width: int = 80, *, quiet: bool = False) -> list[Line]:
     """The report; ``quiet``: the verdict alone."""
     lines = list(_head(report, width, quiet))
-    if quiet:
+    if quiet or report.off:
         return lines
     for number, finding in enumerate(report.findings, 1):
         lines += _finding(number, finding, width)
@@ -41,6 +41,8 @@ def fixed_lines(fixed: Fixed, width: int = 80) -> list[Line]:
     lines = list(_head(fixed.before, width))
     if not fixed.changes:
         lines += [(), _line("No argument was changed.")]
+        if fixed.before.off:
+            return lines
     else:
         body = "".join(f"\n      {key}={show(value)}," for key, value in request.kwargs.items())
         call = f"  from_pretrained(\n      {show(request.model)},{body}\n  )"

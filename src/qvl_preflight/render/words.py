@@ -20,6 +20,8 @@ STAGE = {"import": "Before anything is read, the call", "load": "The load", "for
 def headline(report: Report) -> tuple[str, str]:
     """The verdict, and one sentence: about what, and what it means."""
     request, word = report.request, report.verdict.upper()
+    if report.off:
+        return word, report.skipped[0].reason
     if request is None:
         return word, f"this environment: {_environment(report)}"
     return word, f"{request.model} for {request.purpose}: {verdict_of_call(report)}"
