@@ -147,7 +147,7 @@ def situation(
     known = launched(known, read.launch)
     adapters, strange = read_peft(peft)
     request = make_request(name, kwargs, purpose=purpose, loader=loader, peft=adapters, trainer=read.trainer)
-    notes = (*notes, *read.notes, *strange)
+    notes = (*known.unread, *notes, *read.notes, *strange)
     checkpoint = locate(request, known, here=facts is None, online=online)
     given = request.kwargs.get("config")
     if isinstance(given, ConfigObject):

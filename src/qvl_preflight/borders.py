@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import lru_cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.spelling import nearest
 from qvl_preflight.unknown import Unknown
 
 
@@ -78,12 +79,38 @@ def _read_dataclass(kind: Any, value: Any, path: tuple[str, ...]) -> Any:
     for f in fields(kind):
         if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
             raise _Misfit(path, value, f"{f.name} in it")
-    given = {f.name: _read(hints[f.name], value[f.name], (*path, f.name)) for f in fields(kind) if f.name in value}
+    given = {
+        f.name: _read(hints[f.name], value[f.name], (*path, f.name))
+        for f in fields(kind)
+        if f.name in value and f.metadata.get("outside", True)
+    }
     for f in fields(kind):
         pattern, text = f.metadata.get("pattern"), given.get(f.name)
         if pattern and isinstance(text, str) and not re.fullmatch(pattern, text):
             raise _Misfit((*path, f.name), text, f"a text such as {f.metadata['such as']}")
     return kind(**given)
+
+
+def strange_keys(kind: Any, raw: Any, path: str = "") -> Iterator[tuple[str, str | None]]:
+    """The keys of ``raw`` that no field reads, by dotted path, each with the field that it is near to. ``raw`` fits ``kind``."""
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(
+            (each for each in get_args(kind) if each is not Unknown and (is_dataclass(each) or get_origin(each) is tuple)), None
+        )
+    if get_origin(kind) is tuple and isinstance(raw, (list, tuple)):
+        for index, item in enumerate(raw):
+            yield from strange_keys(get_args(kind)[0], item, f"{path}{index}.")
+    elif is_dataclass(kind) and isinstance(raw, Mapping):
+        yield from _strange_in(kind, raw, path)
+
+
+def _strange_in(record: Any, raw: Mapping[str, Any], path: str) -> Iterator[tuple[str, str | None]]:
+    known = {f.name: _hints(record)[f.name] for f in fields(record) if f.metadata.get("outside", True)}
+    for key, value in raw.items():
+        if key in known:
+            yield from strange_keys(known[key], value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", nearest(str(key), known)
 
 
 @lru_cache(maxsize=32)
@@ -129,7 +156,7 @@ def _described(kind: Any, records: dict[str, Any]) -> dict[str, Any]:
 def _described_record(kind: Any, records: dict[str, Any]) -> dict[str, Any]:
     hints = _hints(kind)
     required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-    properties = {f.name: _described(hints[f.name], records) | _pattern(f) for f in fields(kind)}
+    properties = {f.name: _described(hints[f.name], records) | _pattern(f) for f in fields(kind) if f.metadata.get("outside", True)}
     text = (kind.__doc__ or "").strip().partition("\n")[0]
     return {"type": "object", "description": text, "properties": properties, **({"required": required} if required else {})}
 

@@ -22,4 +22,4 @@ def examine(facts: Facts, select: Iterable[str] = (), ignore: Iterable[str] = ()
     left_out = len(environment_rules()) - len(rules) if select or ignore else 0
     findings, skipped = judge(rules, offered(facts, visible_devices(facts)))
     open_questions = tuple(replace(item, matters=True) for item in skipped)
-    return Report(ordered(findings), open_questions, facts, notes=selection_note(left_out), left_out=left_out)
+    return Report(ordered(findings), open_questions, facts, notes=(*facts.unread, *selection_note(left_out)), left_out=left_out)

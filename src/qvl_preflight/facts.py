@@ -32,6 +32,8 @@ from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import parse
 
 SCHEMA = "qvl-preflight/facts/1"
+_OWN = ("unknown", "unread")  # about the facts, no section
+_LATER = ("world",)  # of facts that were gathered over ranks
 _WRITE_IT = "write the file with 'qvl-preflight doctor --save'"
 __all__ = [
     "SCHEMA",
@@ -78,6 +80,8 @@ class Facts:
     extensions: Mapping[str, bool | Unknown] | Unknown = unsaid("which compiled modules load")
     unknown: Mapping[str, str] = field(default_factory=dict, compare=False)  # dotted path → why nobody could establish it
 
+    unread: tuple[str, ...] = field(default=(), compare=False, metadata={"outside": False})  # notes on keys that no field reads
+
     @property
     def variables(self) -> Mapping[str, str]:
         """The environment variables that are known to be set: none where nobody looked."""
@@ -91,7 +95,7 @@ class Facts:
     def to_dict(self) -> dict[str, Any]:
         """The JSON of facts/1. Reasons of unknown values are kept under ``unknown``."""
         reasons: dict[str, str] = {}
-        body = {f.name: _plain(getattr(self, f.name), f.name, reasons) for f in fields(self) if f.name != "unknown"}
+        body = {f.name: _plain(getattr(self, f.name), f.name, reasons) for f in fields(self) if f.name not in _OWN}
         if isinstance(self.driver, Unknown) and self.gpus == ():  # null beside an empty list would say that there is none
             reasons["driver"] = self.driver.reason
         return {"schema": SCHEMA, **body, "unknown": reasons}
@@ -194,9 +198,19 @@ def _validated(raw: Any, origin: str) -> Facts:
         if path in field_names():
             body.setdefault(path, None)
     facts: Facts = validate(Facts, _without_nulls(body, "", reasons), origin)
+    if strange := _strange(body):
+        facts = _replace(facts, unread=(f"{origin}: not read, since no such facts are known here: {strange}.",))
     if no_driver and isinstance(facts.driver, Unknown) and "driver" not in reasons:
         facts = _replace(facts, driver=None)
     return facts
+
+
+def _strange(body: Mapping[str, Any]) -> str:
+    """``gpus.0.memroy (memory?)``: a slip, or what a later version writes."""
+    from qvl_preflight.borders import strange_keys
+
+    found = [f"{path[:80]} ({near}?)" if near else path[:80] for path, near in strange_keys(Facts, body) if path not in _LATER]
+    return ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "")
 
 
 def _without_nulls(value: Any, path: str, reasons: Mapping[str, str]) -> Any:
@@ -224,4 +238,4 @@ def _replace(facts: Facts, **changes: Any) -> Facts:
 @lru_cache(maxsize=1)
 def field_names() -> tuple[str, ...]:
     """The sections, in the order in which a report shows them."""
-    return tuple(f.name for f in fields(Facts) if f.name not in ("packages_complete", "unknown"))
+    return tuple(f.name for f in fields(Facts) if f.name not in ("packages_complete", *_OWN))

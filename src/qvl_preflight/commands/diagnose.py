@@ -28,6 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.here and arguments.facts:
         raise InputError("--here and --facts: this machine or another; pass one of them")
     facts = facts_of(arguments.facts) if arguments.here or arguments.facts else None
+    for note in facts.unread if facts is not None else ():
+        cli_output.complain(note)
     found = diagnose(_read(arguments.file), facts=facts)
     if arguments.json:
         cli_output.write(json.dumps([each.to_dict() for each in found], indent=1))

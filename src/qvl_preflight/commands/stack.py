@@ -23,6 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     facts = facts_of(arguments.facts)
+    for note in facts.unread:
+        cli_output.complain(note)
     stack = nearest(facts, arguments.purpose, arguments.method, read_python(arguments.python, facts))
     if arguments.json:
         cli_output.write(json.dumps(to_dict(stack, facts), indent=1))
