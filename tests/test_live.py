@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import qvl_preflight
 from qvl_preflight import MISSING
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.live import apply_changes, to_live
 from qvl_preflight.report import Change
 from qvl_preflight.request import ConfigObject, Dtype, LiveObject, Request, TorchDevice, make_request, to_plain, to_record
+from qvl_preflight.testing import machine
 
 
 class GPTQConfig:
@@ -205,6 +208,34 @@ def test_what_the_installed_release_cannot_make_comes_in_plain_form(transformers
     """A class that this transformers lacks, or that refuses its fields, does not lose the other corrections."""
     changes = change("quantization_config", ConfigObject("NoSuchConfig", {"bits": 4})) + change("device_map", {"": 0})
     assert apply_changes({}, changes) == {"quantization_config": {"__class__": "NoSuchConfig", "bits": 4}, "device_map": {"": 0}}
+
+
+def test_who_gets_plain_form_without_asking_is_told(bare: None, checkpoints: Path) -> None:
+    """from_pretrained does not take it: what to pass in its place is said wherever the corrected call is shown."""
+    call: dict[str, Any] = {"purpose": "qlora", "facts": machine("a100", "legacy"), "device_map": {"": 0}}
+    fixed = qvl_preflight.fix_kwargs(str(checkpoints / "Qwen/Qwen2-7B-Instruct-GPTQ-Int4"), **call)
+    assert fixed["quantization_config"]["__class__"] == "GPTQConfig"
+    assert fixed.in_plain_form == ("quantization_config",)
+    (note,) = (note for note in fixed.remaining.notes if "plain form" in note)
+    assert note.startswith(
+        "quantization_config is in plain form, since its object cannot be made in this environment; pass GPTQConfig(bits=4"
+    )
+    assert repr(fixed).endswith("in plain form: quantization_config)")
+    assert "plain form" in fixed.text()
+    asked = qvl_preflight.fix_kwargs(
+        str(checkpoints / "Qwen/Qwen2-7B-Instruct-GPTQ-Int4"), **call, torch_dtype={"__dtype__": "float16"}
+    )
+    assert asked["quantization_config"]["__class__"] == "GPTQConfig"
+    assert asked.in_plain_form == ()
+    assert not any("plain form" in note for note in asked.remaining.notes)
+
+
+def test_a_live_call_holds_nothing_in_plain_form(transformers: ModuleType, checkpoints: Path) -> None:
+    fixed = qvl_preflight.fix_kwargs(
+        str(checkpoints / "Qwen/Qwen2-7B-Instruct-GPTQ-Int4"), purpose="qlora", facts=machine("a100", "legacy"), device_map={"": 0}
+    )
+    assert isinstance(fixed["quantization_config"], GPTQConfig)
+    assert (fixed.in_plain_form, "plain form" in repr(fixed)) == ((), False)
 
 
 def test_the_changed_call_is_the_edited_request(bare: None) -> None:

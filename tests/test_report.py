@@ -48,7 +48,7 @@ def test_corrected_kwargs_show_what_was_changed(gptq: str) -> None:
     """In a log or a cell; the dict itself is first."""
     fixed = qvl_preflight.fix_kwargs(gptq, facts=machine(), purpose="qlora")
     assert repr(fixed).startswith("FixedKwargs({'device_map': {'': 0}, 'quantization_config': ")
-    assert repr(fixed).endswith(", changed: device_map (QVL402), quantization_config (QVL801), left: nothing)")
+    assert ", changed: device_map (QVL402), quantization_config (QVL801), left: nothing" in repr(fixed)
     assert "Corrected call\n  from_pretrained(\n" in fixed.text()
     assert copy.copy(fixed) == dict(fixed)
     unchanged = qvl_preflight.fix_kwargs(gptq, facts=machine("no-gpu", "seed"))

@@ -15,14 +15,14 @@ from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Facts
 from qvl_preflight.facts_from import FactsLike, facts_of
 from qvl_preflight.jobs import is_job, launched, read_job
-from qvl_preflight.live import apply_changes
+from qvl_preflight.live import apply_changes, plain_by_need
 from qvl_preflight.locate import locate
 from qvl_preflight.plan import Situation
 from qvl_preflight.readers.adapter import read_peft
 from qvl_preflight.readers.training import Job as TrainingJob
 from qvl_preflight.readers.training import read_trainer
 from qvl_preflight.report import Change, Report, Skipped
-from qvl_preflight.request import ConfigObject, Request, make_request, to_plain, to_record
+from qvl_preflight.request import ConfigObject, Request, make_request, show, to_plain, to_record
 from qvl_preflight.rule import find_rule, select_rules, selection
 from qvl_preflight.settings import SWITCH, is_off, off_note, read_settings
 from qvl_preflight.versions import parse
@@ -32,21 +32,24 @@ class FixedKwargs(dict[str, Any]):
     """Corrected kwargs for from_pretrained.
 
     ``changes``: why each key changed. ``report``: everything found in the call as written. ``remaining``: what is found in the
-    corrected call, for what no kwarg mends. ``print(fixed.text())`` shows all of it.
+    corrected call, for what no kwarg mends. ``in_plain_form``: the keys whose objects could not be made here, since transformers or torch cannot
+    be imported; from_pretrained takes them once they are made. ``print(fixed.text())`` shows all of it.
     """
 
-    def __init__(self, kwargs: Mapping[str, Any], fixed: engine.Fixed) -> None:
+    def __init__(self, kwargs: Mapping[str, Any], fixed: engine.Fixed, in_plain_form: tuple[str, ...] = ()) -> None:
         super().__init__(kwargs)
         self._fixed = fixed
         self.changes: tuple[Change, ...] = fixed.changes
         self.report: Report = fixed.before
         self.remaining: Report = fixed.after
+        self.in_plain_form = in_plain_form
 
     def __repr__(self) -> str:
         """``FixedKwargs({'device_map': {'': 0}}, changed: device_map (QVL402), left: nothing)``"""
         changed = ", ".join(f"{change.path} ({change.code})" for change in self.changes)
         left = ", ".join(finding.code for finding in self.remaining.findings)
-        return f"FixedKwargs({super().__repr__()}, changed: {changed or 'nothing'}, left: {left or 'nothing'})"
+        plain = f", in plain form: {', '.join(self.in_plain_form)}" if self.in_plain_form else ""
+        return f"FixedKwargs({super().__repr__()}, changed: {changed or 'nothing'}, left: {left or 'nothing'}{plain})"
 
     def text(self) -> str:
         """The corrected call, why each key changed and what is left, as ``check --fix`` prints it."""
@@ -92,8 +95,17 @@ def fix_kwargs(
     case = situation(model, purpose, loader, peft, trainer, facts, kwargs, online)
     settings = read_settings()
     fixed = engine.fix(case, select_rules(*selection(select, ignore, settings)), unsafe=unsafe)
-    fixed = replace(fixed, before=fixed.before.with_notes(settings.notes), after=fixed.after.with_notes(settings.notes))
-    return FixedKwargs(apply_changes(kwargs, fixed.changes), fixed)
+    corrected = apply_changes(kwargs, fixed.changes)
+    plain = plain_by_need(kwargs, corrected)
+    notes = (*settings.notes, *(_to_be_made(key, corrected[key]) for key in plain))
+    fixed = replace(fixed, before=fixed.before.with_notes(settings.notes), after=fixed.after.with_notes(notes))
+    return FixedKwargs(corrected, fixed, plain)
+
+
+def _to_be_made(key: str, value: Any) -> str:
+    return (
+        f"{key} is in plain form, since its object cannot be made in this environment; pass {show(to_record(value))} in its place."
+    )
 
 
 def doctor(*, facts: FactsLike = None, deep: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> Report:

@@ -31,6 +31,13 @@ def apply_changes(kwargs: Mapping[str, Any], changes: tuple[Change, ...]) -> dic
     return fixed
 
 
+def plain_by_need(kwargs: Mapping[str, Any], fixed: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys that hold a value in plain form though nobody passed one so: what makes the object cannot be imported here."""
+    if any(map(is_plain_form, kwargs.values())):
+        return ()
+    return tuple(key for key, value in fixed.items() if is_plain_form(value))
+
+
 def _live_or_plain(value: Any) -> Any:
     try:
         return to_live(value)
