@@ -99,7 +99,7 @@ def parted() -> str:
 
 def fixed() -> str:
     """What became of corrected calls on the real stacks."""
-    made = [case for _, case in cases() if case["id"].endswith("+fixed")]
+    made = [case for _, case in cases() if "+fixed" in case["id"]]
     good = [case for case in made if case["outcome"] == "ok" and case.get("grad_norm") != 0 and case.get("grads") != 0]
     return (
         "## Corrected calls\n\n"
