@@ -36,7 +36,7 @@ def test_commands_find_what_the_page_says(
     for name, content in FILES:
         (tmp_path / name).write_text(content, encoding="utf-8")
     (tmp_path / "model").symlink_to(checkpoints / "Qwen/Qwen2-7B-Instruct")
-    (tmp_path / "facts.json").write_text(json.dumps(machine("two-gpus", "today-bnb").to_dict()))
+    (tmp_path / "facts.json").write_text(json.dumps(machine("two-gpus", "today-bnb-deepspeed").to_dict()))
     monkeypatch.chdir(tmp_path)
     main([*shlex.split(command)[1:], "--facts", "facts.json", "--json"])
     findings: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["findings"]

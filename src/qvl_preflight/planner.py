@@ -58,6 +58,7 @@ Step = Callable[[Situation, Draft], Iterator[WillRaise]]
 # the dtype, the model is built before its linear layers are replaced, "auto" is worked out after that (modeling_utils.py from_pretrained).
 # An Auto class has found configuration and class before it hands the arguments on (auto_factory.py).
 STEPS: tuple[tuple[Stage, Step], ...] = (
+    (Stage.ENVIRONMENT, deepspeed.launched_without),
     (Stage.ENVIRONMENT, skew.imports),
     (Stage.ARGUMENTS, auto_classes.class_exists),
     (Stage.ENVIRONMENT, absent.needed),
@@ -133,6 +134,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.TRAINER, precision.both_precisions),
     (Stage.TRAINER, precision.fp16),
     (Stage.TRAINER, precision.tf32),
+    (Stage.TRAINER, deepspeed.installed),
     (Stage.TRAINER, fsdp.alone),
     (Stage.TRAINER, trainer.adapters_wanted),
     (Stage.TRAINER, quant_training.trainable),

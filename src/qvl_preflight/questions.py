@@ -39,6 +39,8 @@ QUESTIONS = {
     "import_break": "whether autoawq can be imported",
     "kernel": "which kernel holds the weights",
     "launch_arguments": "whether the device_map goes with this launch and accelerate",
+    "installed": "whether DeepSpeed is installed",
+    "launched_without": "whether DeepSpeed is installed",
     "launcher": "whether DeepSpeed finds its ranks",
     "layers": "whether bitsandbytes takes this placement",
     "left_over": "whether every argument is read",

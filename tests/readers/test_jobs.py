@@ -76,7 +76,9 @@ def test_a_deepspeed_file_that_is_not_here_stays_a_name() -> None:
 
 def test_clipping_that_contradicts_a_live_trainingarguments(tmp_path: Path, checkpoints: Path) -> None:
     trainer = TrainingArguments(deepspeed=write(tmp_path, "ds.json", ZERO3), bf16=True)
-    report = qvl_preflight.check(str(checkpoints / PLAIN), facts=machine("rank-1-of-2"), purpose="full", trainer=trainer)
+    report = qvl_preflight.check(
+        str(checkpoints / PLAIN), facts=machine("rank-1-of-2", "today-deepspeed"), purpose="full", trainer=trainer
+    )
     assert "gradient_clipping=0.3 vs hf max_grad_norm=1.0" in report.findings[0].message
 
 
@@ -110,7 +112,7 @@ def test_accelerate_with_zero3(tmp_path: Path, checkpoints: Path) -> None:
     assert (job.launch.launcher, job.launch.world_size, job.launch.deepspeed_zero) == ("accelerate", 2, 3)
     assert isinstance(job.launch.local_rank, Unknown)
     report = qvl_preflight.check(
-        str(checkpoints / PLAIN), facts=machine("two-gpus"), purpose="full", trainer=path, device_map="auto"
+        str(checkpoints / PLAIN), facts=machine("two-gpus", "today-deepspeed"), purpose="full", trainer=path, device_map="auto"
     )
     assert [finding.code for finding in report.findings][:1] == ["QVL704"]
     assert "QVL710" not in {finding.code for finding in report.findings}
@@ -119,7 +121,7 @@ def test_accelerate_with_zero3(tmp_path: Path, checkpoints: Path) -> None:
 def test_zero3_that_shards_after_the_load(tmp_path: Path, checkpoints: Path) -> None:
     path = accelerate(tmp_path, "DEEPSPEED", more="deepspeed_config:\n  zero_stage: 3\n  zero3_init_flag: false")
     report = qvl_preflight.check(
-        str(checkpoints / PLAIN), facts=machine("two-gpus"), purpose="full", trainer=path, device_map="cpu"
+        str(checkpoints / PLAIN), facts=machine("two-gpus", "today-deepspeed"), purpose="full", trainer=path, device_map="cpu"
     )
     assert "QVL704" not in {finding.code for finding in report.findings}
 
@@ -308,7 +310,7 @@ def test_other_files_in_place_of_a_model(tmp_path: Path) -> None:
 
 def test_on_the_command_line(tmp_path: Path, checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The shell in which a job is asked about is not the launcher that will start it."""
-    facts = write(tmp_path, "facts.json", machine("a100").to_dict())
+    facts = write(tmp_path, "facts.json", machine("a100", "today-deepspeed").to_dict())
     peft = write(tmp_path, "adapter_config.json", {"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"]})
     trainer = write(tmp_path, "ds.json", {"zero_optimization": {"stage": 2}})
     assert (

@@ -24,7 +24,7 @@ def bnb(**fields: Any) -> dict[str, Any]:
 
 
 def on(stack: str = "today-bnb", hardware: str = "rank-1-of-2", **packages: str) -> Facts:
-    return machine(hardware, stack, packages={**STACKS[stack]["packages"], **packages})
+    return machine(hardware, stack, packages={**STACKS[stack]["packages"], "deepspeed": "0.18.3", **packages})
 
 
 def check(root: Path, model: str = PLAIN, **call: Any) -> Report:

@@ -92,8 +92,11 @@ def _head(report: Report, width: int, quiet: bool = False) -> Iterator[Line]:
     first, *rest = _wrapped(text, width, f"{word}  ")  # a long path stays beside it
     yield ((word, _VERDICT_STYLE[report.verdict]), *_line(first[len(word) :]))
     yield from map(_line, rest)
-    if not quiet and report.plan is not None and report.plan.stops_at is None:
-        yield from _grid([("Plan", plan_line(report.plan), None)], width)
+    if not quiet and report.plan is not None and report.request is not None and report.plan.stops_at is None:
+        from qvl_preflight.stack.transformers import shared_by_zero3  # the doctor, which has no plan, does without
+
+        shared = shared_by_zero3(report.facts.launch, report.request.trainer)
+        yield from _grid([("Plan", plan_line(report.plan, shared=shared), None)], width)
 
 
 def _title(text: str, width: int = 80) -> list[Line]:

@@ -126,12 +126,14 @@ def _launch(facts: Facts) -> str:
     return f"{_text(launch.launcher)}, one process"
 
 
-def plan_line(plan: LoadPlan) -> str:
-    """Where, how, whether it trains: one line."""
+def plan_line(plan: LoadPlan, *, shared: bool = False) -> str:
+    """Where, how, whether it trains: one line. ``shared``: ZeRO-3 leaves a piece of each weight on every rank."""
     from qvl_preflight.plan import UNPLANNED  # the doctor does without
 
     parts = []
-    if isinstance(plan.devices, Unknown):
+    if shared:
+        parts.append("shared among the ranks by ZeRO-3")
+    elif isinstance(plan.devices, Unknown):
         why = "" if plan.devices == UNPLANNED else f" ({plan.devices.reason})"
         parts.append(f"placement not known{why}")
     else:
@@ -141,7 +143,7 @@ def plan_line(plan: LoadPlan) -> str:
         parts.append(f"{plan.kernel.name} kernel" if plan.kernel.backend != "bitsandbytes" else plan.kernel.class_name)
     if not isinstance(plan.dtype, Unknown):
         parts.append(plan.dtype)
-    if not isinstance(plan.memory, Unknown):
+    if not isinstance(plan.memory, Unknown) and not shared:
         about = "about " if plan.split_is_about else ""
         parts += [f"{about}{bytes_text(size)} of weights on {device}" for device, size in plan.memory.items()]
     return ", ".join(parts)

@@ -25,7 +25,7 @@ _SPARES_QUANTIZED = ByRelease(
     Row("4.28", "4.39", False, Evidence.SOURCE, "transformers 4.37.2 modeling_utils.py:3579, 4.38.2 modeling_utils.py:3360"),
     Row("4.39", None, True, Evidence.RUN, "transformers 4.39.3 modeling_utils.py, run with 5.23.0"),
 )
-# What is compared with what (fill_match). A value that the configuration calls "auto" is taken from TrainingArguments.
+# What is compared with what (fill_match), in its order. A value that the configuration calls "auto" is taken from TrainingArguments.
 _COMPARED: tuple[tuple[str, str], ...] = (
     ("train_micro_batch_size_per_gpu", "per_device_train_batch_size"), ("gradient_accumulation_steps", "gradient_accumulation_steps"),
     ("gradient_clipping", "max_grad_norm"), ("optimizer.params.lr", "learning_rate"), ("optimizer.params.eps", "adam_epsilon"),
@@ -33,6 +33,12 @@ _COMPARED: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 _MISMATCH = "Please correct the following DeepSpeed config values that mismatch TrainingArguments values:\n{}"
 _PRECISION = "`--mixed_precision` arg cannot be set to `{asked}` when `{set}` is set in the DeepSpeed config file."
+# What fp16 is called there, the switch of apex included (integrations/deepspeed.py trainer_config_process).
+_FP16_NAME = ByRelease(
+    "transformers",
+    Row("4.28", "5.0", "fp16|fp16_full_eval+fp16_backend(amp)", Evidence.SOURCE, "transformers 4.28.1 deepspeed.py, 4.57.1 integrations/deepspeed.py"),
+    Row("5.0", None, "fp16|fp16_full_eval", Evidence.RUN, "transformers 5.23.0 with deepspeed 0.18.3"),
+)  # fmt: skip
 # DeepSpeed takes them from the launcher; without them it looks for MPI.
 LAUNCHER_VARIABLES = "RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT"
 
@@ -93,10 +99,35 @@ def agreement(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         for path, name in _COMPARED
         if _is_number(there := value(found, path)) and _is_number(trainer.get(name)) and there != trainer[name]
     ]
+    precision = _precision(situation, found, trainer)
+    if both := value(found, "fp16.enabled") is True and value(found, "bf16.enabled") is True:
+        precision = precision or [
+            f"- ds fp16.enabled=True vs hf {_fp16_name(situation)}=False",
+            "- ds bf16.enabled=True vs hf bf16|bf16_full_eval=False",
+        ]
+    lines += precision
     if lines:
         why = f"the DeepSpeed configuration contradicts TrainingArguments: {'; '.join(line[2:] for line in lines)}"
+        if both:  # whatever TrainingArguments say, and DeepSpeed itself refuses it as well
+            why = "the DeepSpeed configuration switches both fp16 and bf16 on, and a step has one precision"
         text = _MISMATCH.format("\n".join(lines))
         yield WillRaise("QVL711", Stage.TRAINER, "ValueError", text, "deepspeed-values", why, evidence=_evidence(situation))
+
+
+def _precision(situation: Situation, found: Mapping[str, Any], trainer: Mapping[str, Any]) -> list[str]:
+    """Where the configuration switches a precision on or off and TrainingArguments, which name it, do the other."""
+    lines = []
+    for name, shown in (("fp16", _fp16_name(situation)), ("bf16", "bf16|bf16_full_eval")):
+        there, here = value(found, f"{name}.enabled"), trainer.get(name)
+        asked = here is True or trainer.get(f"{name}_full_eval") is True
+        if isinstance(there, bool) and isinstance(here, bool) and there is not asked:
+            lines.append(f"- ds {name}.enabled={there} vs hf {shown}={asked}")
+    return lines
+
+
+def _fp16_name(situation: Situation) -> str:
+    name = attempt(lambda: _FP16_NAME.value(situation.packages))
+    return "fp16|fp16_full_eval" if isinstance(name, Unknown) else name  # the beginning of either
 
 
 def _is_number(given: Any) -> bool:
@@ -108,10 +139,49 @@ def _evidence(situation: Situation) -> Evidence:
     return Evidence.RUN if situation.packages.at_least("transformers", 5) else Evidence.SOURCE
 
 
+# The oldest that TrainingArguments take (dependency_versions_table.py).
+_OLDEST = ByRelease(
+    "transformers",
+    Row("4.28", "4.31", (0, 8, 3), Evidence.SOURCE, "transformers 4.28.1, 4.30.2 dependency_versions_table.py"),
+    Row("4.31", None, (0, 9, 3), Evidence.RUN, "transformers 4.37.2, 4.57.1, 5.23.0"),
+)
+_ABSENT = "No package metadata was found for The 'deepspeed>={0}' distribution was not found and is required by this application."
+_TOO_OLD = "deepspeed>={0} is required for a normal functioning of this module, but found deepspeed=={1}."
+_LAUNCH_WITHOUT = "DeepSpeed is not installed => run `pip3 install deepspeed` or build it from source."
+
+
+def launched_without(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """ENVIRONMENT: ``accelerate launch`` with DeepSpeed in its configuration, and no DeepSpeed: no process is started (run: accelerate 0.26.1, 1.15)."""
+    if "beside_deepspeed_config_file" in (situation.request.trainer or {}) and not situation.packages.has("deepspeed"):
+        why = "accelerate's configuration asks for DeepSpeed, which is not installed: no process is started"
+        yield WillRaise("QVL715", Stage.ENVIRONMENT, "ImportError", _LAUNCH_WITHOUT, "deepspeed-absent", why, evidence=Evidence.RUN)
+
+
+def installed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """TRAINER: TrainingArguments ask for DeepSpeed as soon as they are made, whatever the device, and it is not installed or too old."""
+    if not situation.request.trains or not (situation.request.trainer or {}).get("deepspeed"):
+        return
+    version = situation.packages.version("deepspeed")
+    row = _OLDEST.row(situation.packages)
+    oldest = ".".join(map(str, row.value))
+    if version is None:
+        why = "DeepSpeed is asked for, and it is not installed: TrainingArguments cannot be made"
+        text, kind = _ABSENT.format(oldest), "PackageNotFoundError"
+    elif not situation.packages.at_least("deepspeed", *row.value):
+        why = f"DeepSpeed {version} is older than {oldest}, which TrainingArguments ask for"
+        text, kind = _TOO_OLD.format(oldest, version), "ImportError"
+    else:
+        return
+    evidence = row.evidence if version is None else Evidence.SOURCE
+    yield WillRaise("QVL715", Stage.TRAINER, kind, text, "deepspeed-absent", why, evidence=evidence)
+
+
 def launcher(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """TRAINER: a DeepSpeed configuration in a process that no launcher of ranks started. DeepSpeed then asks MPI who it is."""
     launch, trainer = situation.facts.launch, situation.request.trainer or {}
     if isinstance(launch, Unknown) or launch.launcher not in ("python", "notebook") or not trainer.get("deepspeed"):
+        return
+    if draft.failed("deepspeed-absent"):
         return
     mpi = attempt(lambda: situation.packages.has("mpi4py"))
     if mpi is True or not situation.request.trains:

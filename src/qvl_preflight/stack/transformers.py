@@ -18,6 +18,7 @@ from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
+    from qvl_preflight.facts import Launch
     from qvl_preflight.plan import Draft, Situation
 
 # torch.device(…) takes these types (torch 2.13 c10/core/Device.cpp); npu and hpu once their plugin is there.
@@ -135,16 +136,18 @@ def _refused_by_zero3(situation: Situation) -> Iterator[WillRaise]:
 
 def zero3(situation: Situation) -> bool:
     """Is DeepSpeed ZeRO-3 in use, by the launch or by the trainer's configuration? Unknown counts as no."""
-    launch, config = situation.facts.launch, (situation.request.trainer or {}).get("deepspeed")
+    return shared_by_zero3(situation.facts.launch, situation.request.trainer)
+
+
+def shared_by_zero3(launch: Launch | Unknown, trainer: Mapping[str, Any] | None) -> bool:
+    """The same, of the launch and the trainer's settings."""
+    config = (trainer or {}).get("deepspeed")
     if isinstance(config, Mapping) and config.get("zero3_init_flag") is False:  # accelerate's: shard after the load
         return False
     if not isinstance(launch, Unknown) and launch.deepspeed_zero == 3:
         return True
-    return (
-        isinstance(config, Mapping)
-        and isinstance(config.get("zero_optimization"), Mapping)
-        and config["zero_optimization"].get("stage") == 3
-    )
+    zero = config.get("zero_optimization") if isinstance(config, Mapping) else None
+    return isinstance(zero, Mapping) and zero.get("stage") == 3
 
 
 def is_device(name: str) -> bool:

@@ -82,6 +82,8 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "legacy-new-peft": {**_OLD, "packages": {**_LEGACY, "peft": "0.14.0"}},
     "today-bnb": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.50.2"}},
     "today-bnb-0.46": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.46.1"}},
+    "today-deepspeed": {**_NEW, "packages": {**_TODAY, "deepspeed": "0.18.3"}},
+    "today-bnb-deepspeed": {**_NEW, "packages": {**_TODAY, "bitsandbytes": "0.50.2", "deepspeed": "0.18.3"}},
     "today-hqq": {**_NEW, "packages": {**_TODAY, "hqq": "0.2.8"}},
     "today-einops": {**_NEW, "packages": {**_TODAY, "einops": "0.8.1"}},
     "today-without-gptqmodel": {**_NEW, "packages": {name: version for name, version in _TODAY.items() if name != "gptqmodel"}},

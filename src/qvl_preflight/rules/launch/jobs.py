@@ -63,11 +63,11 @@ def deepspeed_without_launcher(plan: LoadPlan, devices: Devices) -> Iterator[Fin
     attribute 'step'`.
 
     ## Example
-    ```python purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
+    ```python stack=today-deepspeed purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
     ```
     Use instead, started by torchrun, deepspeed or accelerate launch:
-    ```python hardware=rank-1-of-2 purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
+    ```python hardware=rank-1-of-2 stack=today-deepspeed purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
     ```
 
@@ -93,11 +93,11 @@ def contradicting_deepspeed_values(plan: LoadPlan) -> Iterator[Finding]:
     mismatch TrainingArguments values`.
 
     ## Example
-    ```python hardware=rank-1-of-2 purpose=full trainer={"per_device_train_batch_size":2,"deepspeed":{"train_micro_batch_size_per_gpu":4}}
+    ```python hardware=rank-1-of-2 stack=today-deepspeed purpose=full trainer={"per_device_train_batch_size":2,"deepspeed":{"train_micro_batch_size_per_gpu":4}}
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
     ```
     Use instead:
-    ```python hardware=rank-1-of-2 purpose=full trainer={"per_device_train_batch_size":2,"deepspeed":{"train_micro_batch_size_per_gpu":"auto"}}
+    ```python hardware=rank-1-of-2 stack=today-deepspeed purpose=full trainer={"per_device_train_batch_size":2,"deepspeed":{"train_micro_batch_size_per_gpu":"auto"}}
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
     ```
 
@@ -105,6 +105,41 @@ def contradicting_deepspeed_values(plan: LoadPlan) -> Iterator[Finding]:
     Shown, not applied: it is a line of the DeepSpeed configuration.
     """
     yield from as_planned(plan, "QVL711", Fix.display('Write "auto" for these values in the DeepSpeed configuration'))
+
+
+@rule(
+    "QVL715",
+    Severity.ERROR,
+    topic="deepspeed-missing",
+    symptoms=(
+        r"The 'deepspeed>=[\d.]+' distribution was not found",
+        r"DeepSpeed is not installed => run",
+        r"deepspeed>=[\d.]+ is required for a normal functioning",
+    ),
+)
+def deepspeed_missing(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    DeepSpeed is asked for, and it is not installed or too old.
+
+    ## What happens
+    TrainingArguments look for it as soon as they are made, on a CPU as well: `PackageNotFoundError: No package metadata was found for The
+    'deepspeed>=0.9.3' distribution was not found and is required by this application.` Where accelerate's configuration asks for it, `accelerate
+    launch` starts nothing: `ImportError: DeepSpeed is not installed`.
+
+    ## Example
+    ```python hardware=rank-1-of-2 purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+    Use instead, once it is installed:
+    ```python hardware=rank-1-of-2 stack=today-deepspeed purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
+    ```
+
+    ## Fix safety
+    Shown, not applied: it changes the environment, or the job.
+    """
+    fix = Fix.display("Install DeepSpeed, or leave deepspeed= out: one GPU needs none", "pip install deepspeed")
+    yield from as_planned(plan, "QVL715", fix)
 
 
 @rule("QVL712", Severity.WARNING, topic="visible-devices", symptoms=(r"CUDA error: invalid device ordinal",))
@@ -161,11 +196,11 @@ def settings_beside_a_deepspeed_file(plan: LoadPlan) -> Iterator[Finding]:
     counts as well.
 
     ## Example
-    ```python hardware=rank-1-of-2 purpose=full trainer={"beside_deepspeed_config_file":["mixed_precision"],"deepspeed":{"zero_optimization":{"stage":2}}}
+    ```python hardware=rank-1-of-2 stack=today-deepspeed purpose=full trainer={"beside_deepspeed_config_file":["mixed_precision"],"deepspeed":{"zero_optimization":{"stage":2}}}
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
     ```
     Use instead, without the line:
-    ```python hardware=rank-1-of-2 purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
+    ```python hardware=rank-1-of-2 stack=today-deepspeed purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
     ```
 
@@ -196,11 +231,11 @@ def deepspeed_without_its_tools(plan: LoadPlan) -> Iterator[Finding]:
     major release: `MissingCUDAException: CUDA_HOME does not exist`, or `CUDAMismatchException`.
 
     ## Example
-    ```python hardware=rank-without-nvcc purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2,"offload_optimizer":{"device":"cpu"}}}}
+    ```python hardware=rank-without-nvcc stack=today-deepspeed purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2,"offload_optimizer":{"device":"cpu"}}}}
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
     ```
     Use instead, or with a CUDA toolkit:
-    ```python hardware=rank-without-nvcc purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
+    ```python hardware=rank-without-nvcc stack=today-deepspeed purpose=full trainer={"deepspeed":{"zero_optimization":{"stage":2}}}
     AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct")
     ```
 
