@@ -25,6 +25,7 @@ QUESTIONS = {
     "damaged": "whether the files of weights are whole",
     "distributed": "whether this placement can be trained by several ranks",
     "dtype": "in which dtype the weights are loaded",
+    "dtype_of_method": "which dtype the quantisation method makes of it",
     "endpoint": "whether the hub's address is one",
     "environment": "whether the packages that load this checkpoint go together",
     "first_kernel": "whether torch has kernels for the GPU",

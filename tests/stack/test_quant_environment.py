@@ -11,8 +11,8 @@ import pytest
 import qvl_preflight
 from qvl_preflight.plan import LoadPlan
 from qvl_preflight.report import Severity
-from qvl_preflight.stack.quant_environment import CALIBRATED, CHECKS
 from qvl_preflight.stack.quant_methods import SINCE
+from qvl_preflight.stack.quant_tables import CALIBRATED, CHECKS
 from qvl_preflight.testing import STACKS, machine
 
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}
@@ -202,3 +202,78 @@ def test_unknown_packages_are_not_missing(tmp_path: Path) -> None:
 def test_the_tables_name_known_methods() -> None:
     """A method that nobody knows would never be looked up."""
     assert set(CHECKS) | set(CALIBRATED) <= set(SINCE)
+
+
+SPLIT = {"model": 0, "lm_head": "cpu"}
+DISK = {"model": 0, "lm_head": "disk"}
+
+
+@pytest.mark.parametrize(
+    ("release", "settings", "hardware", "call", "text"),
+    [
+        ("4.51.3", "torchao", "a100", SPLIT, "You are attempting to perform cpu/disk offload with a pre-quantized torchao model"),
+        ("4.57.1", "torchao", "a100", SPLIT, None),
+        ("4.57.1", "torchao", "a100", DISK, "You are attempting to perform disk offload with a pre-quantized torchao model"),
+        ("4.57.1", "torchao", "a100", {"": "disk"}, None),
+        ("4.57.1", "bitnet", "a100", {"": "cpu"}, "You are attempting to load a BitNet model with a device_map"),
+        ("4.57.1", "bitnet", "no-gpu", {"": "cpu"}, None),
+        ("5.23.0", "bitnet", "a100", {"": "cpu"}, None),
+        ("5.23.0", "bitnet", "a100", SPLIT, "You are attempting to load a BitNet model with a device_map"),
+        ("5.5.0", "fp8", "h100", DISK, "You are attempting to load an FP8 model with a device_map"),
+        ("5.5.0", "fp8", "h100", SPLIT, None),
+        ("5.5.0", "fp8", "a100", DISK, None),
+        ("5.23.0", "fp8", "h100", DISK, None),
+    ],
+)
+def test_maps_of_checkpoints_that_come_quantised(
+    tmp_path: Path, release: str, settings: str, hardware: str, call: dict[str, Any], text: str | None
+) -> None:
+    """Read: what validate_environment says of a dict. fp8 from 5.0 to 5.16 minds the disk for want of a bracket."""
+    plan = plan_of(
+        tmp_path, release, {"quant_method": settings}, hardware, {"torchao": "0.16.0", "kernels": "0.19.0"}, device_map=call
+    )
+    raised = plan.raised("QVL318")
+    assert [each.text for each in raised] == ([raised[0].text] if text else [])
+    assert not text or raised[0].text.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("release", "hardware", "packages", "raised"),
+    [
+        ("4.57.1", "h100", {"triton": "3.4.0", "kernels": False}, ("QVL301", "MXFP4 quantization requires Triton and kernels")),
+        ("5.23.0", "h100", {"triton": False, "kernels": "0.18.2"}, ("QVL301", "MXFP4 quantization requires Triton: CUDA")),
+        ("5.23.0", "h100", {"triton": "3.5.0", "kernels": False}, ("QVL301", "MXFP4 quantization requires the `kernels` package")),
+        ("5.23.0", "h100", {"triton": "3.5.0", "kernels": "0.18.2"}, None),
+    ],
+)
+def test_mxfp4_on_the_fly(
+    tmp_path: Path, release: str, hardware: str, packages: dict[str, Any], raised: tuple[str, str] | None
+) -> None:
+    """A checkpoint that comes in MXFP4 is dequantised instead; one that the load quantises is refused (read)."""
+    asked = {"__class__": "Mxfp4Config"}
+    plan = plan_of(tmp_path, release, None, hardware, packages, device_map={"": 0}, quantization_config=asked)
+    found = [(each.code, each.text) for each in plan.raises if each.code in ("QVL301", "QVL315")]
+    assert (found[0][0], found[0][1][: len(raised[1])]) == raised if raised else not found
+
+
+@pytest.mark.parametrize(
+    ("release", "settings", "packages", "takes"),
+    [
+        ("4.57.1", {"quant_method": "torchao", "quant_type": "int8_weight_only"}, {}, True),
+        ("4.57.1", {"quant_method": "torchao", "quant_type": "int4_weight_only"}, {}, False),
+        ("5.23.0", {"quant_method": "torchao", "quant_type": {"default": {"_type": "Int8WeightOnlyConfig"}}}, {}, True),
+        ("5.23.0", {"quant_method": "torchao", "quant_type": {"default": {"_type": "Int4WeightOnlyConfig"}}}, {}, False),
+        ("4.57.1", {"quant_method": "bitnet"}, {}, False),
+        ("4.57.1", {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}, {}, True),
+        ("4.57.1", {"quant_method": "aqlm"}, {"aqlm": "1.0.1"}, False),
+        ("4.57.1", {"quant_method": "aqlm"}, {"aqlm": "1.1.6"}, True),
+        ("4.45.2", AWQ, {"autoawq": "0.2.7"}, True),
+    ],
+)
+def test_methods_that_ask_their_settings_whether_they_train(
+    tmp_path: Path, release: str, settings: dict[str, Any], packages: dict[str, str], takes: bool
+) -> None:
+    """is_trainable, read."""
+    installed = {"torchao": "0.16.0", **packages}
+    plan = plan_of(tmp_path, release, settings, "a100", installed, purpose="qlora", trainer={}, device_map={"": 0})
+    assert bool(plan.raised("QVL319")) is not takes

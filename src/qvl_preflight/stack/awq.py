@@ -58,7 +58,9 @@ def _gemm(quantization: Quantization) -> bool:
 
 
 _IPEX_DISK = no_offload(
-    "You are attempting to load an IPEX version AWQ model with a device_map that contains disk device.", when="disk", code="QVL317"
+    "You are attempting to load an IPEX version AWQ model with a device_map that contains disk device.",
+    minds=("disk",),
+    code="QVL317",
 ).seen()
 _NO_IPEX = replace(
     package("Please install IPEX package with `pip install intel_extension_for_pytorch`.", "intel-extension-for-pytorch", type_="AssertionError"),

@@ -122,20 +122,20 @@ def current_capability(situation: Situation) -> tuple[int, int] | None:
     return need(visible[current].capability)
 
 
-def no_offload(text: str, *, when: str = "any", code: str = "QVL318") -> Check:
-    """A dict may not name "cpu" or "disk". ``when``: "any" entry; "some" allows a map that is the CPU alone; "disk" minds the disk only.
+def no_offload(
+    text: str, *, only: str = "any", minds: tuple[str, ...] = ("cpu", "disk"), alone: tuple[str, ...] = (), code: str = "QVL318"
+) -> Check:
+    """A dict may not name what the method ``minds``; ``alone``: what a map of one entry may name all the same.
 
-    A bare "cpu" has become a torch.device by then, which equals no string. ``fly`` variants leave checkpoints that come quantised alone.
+    A bare "cpu" has become a torch.device by then, which equals no string. ``only``: "fly" minds weights that the load itself quantises, "stored"
+    those that come quantised.
     """
 
     def ask(situation: Situation, quantization: Quantization) -> str | None:
         given = situation.request.device_map
-        if not isinstance(given, Mapping) or (when.startswith("fly") and quantization.pre_quantized):
+        if not isinstance(given, Mapping) or only == ("fly" if quantization.pre_quantized else "stored"):
             return None
-        away = {value for value in given.values() if value in ("cpu", "disk")}
-        alone = when.endswith("some") and len(given) == 1
-        if alone or when.endswith("disk"):
-            away -= {"cpu"}
+        away = {value for value in given.values() if value in minds} - (set(alone) if len(given) == 1 else set())
         if not away:
             return None
         return f"the device_map puts part of the model on {' and '.join(sorted(map(str, away)))}, which {quantization.method} layers do not take"

@@ -5,13 +5,14 @@ Sources: transformers 4.38 to 5.23 quantizers/quantizer_*.py is_trainable, train
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.stack import cuda
 from qvl_preflight.stack.quant_checks import current_capability
-from qvl_preflight.unknown import need
+from qvl_preflight.unknown import Undecided, need
 from qvl_preflight.versions import ByRelease, Evidence, Row, parse
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _since(release: str, source: str) -> ByRelease[bool]:
     )
 
 
-# Methods whose answer hangs on the release alone; the others (aqlm, torchao, bitnet, fp_quant …) ask their settings.
+# Methods whose answer hangs on the release alone; the others ask their settings, or their package.
 _TRAINABLE: Mapping[str, ByRelease[bool]] = {
     **dict.fromkeys(("auto-round", "fbgemm_fp8", "mxfp4", "gguf", "higgs", "metal", "nvfp4", "quark", "spqr", "vptq", "gemma"), _NEVER),
     "quanto": _since("4.46", "transformers 4.46.3 quantizers/quantizer_quanto.py"),
@@ -86,19 +87,63 @@ _TRAINABLE: Mapping[str, ByRelease[bool]] = {
 }  # fmt: skip
 
 
+def _torchao(situation: Situation, settings: Mapping[str, Any]) -> bool:
+    """Eight-bit weights alone: by the name of the type, or from 5.5 on of its class."""
+    kind = settings.get("quant_type")
+    if not situation.packages.at_least("transformers", 5, 5):
+        return kind in ("int8_weight_only", "int8_dynamic_activation_int8_weight")
+    stored = kind.get("default", kind) if isinstance(kind, Mapping) else kind
+    name = stored.get("_type") if isinstance(stored, Mapping) else getattr(stored, "class_name", None)
+    if not isinstance(name, str):
+        raise Undecided("which type torchao quantises to is not known")
+    found = re.search(r"(\d)weight", name.lower())
+    return found is not None and found.group(1) == "8"
+
+
+def _bitnet(situation: Situation, settings: Mapping[str, Any]) -> bool:
+    asked = settings.get("linear_class") == "autobitlinear" and settings.get("quantization_mode") == "online"
+    return asked and situation.packages.at_least("transformers", 4, 52)
+
+
+# is_trainable of transformers 4.38.2 to 5.23.0.
+_ASKS: Mapping[str, Callable[[Situation, Mapping[str, Any]], bool]] = {
+    "aqlm": lambda situation, settings: (
+        situation.packages.at_least("transformers", 4, 39) and situation.packages.at_least("aqlm", 1, 0, 2)
+    ),
+    "awq": lambda situation, settings: (
+        situation.packages.at_least("gptqmodel", 5)
+        if situation.packages.at_least("transformers", 5)
+        else situation.packages.at_least("autoawq", 0, 2)
+    ),
+    "bitnet": _bitnet,
+    "fouroversix": lambda situation, settings: settings.get("keep_master_weights") is True,
+    "fp_quant": lambda situation, settings: (
+        settings.get("store_master_weights") is True and situation.packages.at_least("transformers", 4, 57)
+    ),
+    "torchao": _torchao,
+}
+
+
+def _takes(situation: Situation, quantization: Quantization) -> tuple[bool, Evidence] | None:
+    """Does this release train on the method, and how is it known? None where it was not looked up. Raises Undecided."""
+    if quantization.method in _TRAINABLE:
+        row = _TRAINABLE[quantization.method].row(situation.packages)
+        return row.value, row.evidence
+    if quantization.method in _ASKS and situation.packages.at_least("transformers", 4, 38):
+        return _ASKS[quantization.method](situation, quantization.config), Evidence.SOURCE
+    return None
+
+
 def trainable(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """TRAINER: adapters on a method that says it does not support training. A person's own loop is not asked."""
     quantization, request = need(draft.quantization), situation.request
     if quantization is None or request.trainer is None or request.purpose not in ("lora", "qlora"):
         return
-    table = _TRAINABLE.get(quantization.method)
-    if table is None or quantization.config.get("dequantize") is True or table.value(situation.packages):
+    takes = _takes(situation, quantization)
+    if takes is None or takes[0] or quantization.config.get("dequantize") is True or draft.failed("no-train"):
         return
-    method = quantization.method
     if dequantized(situation, draft):
         return  # a plain model by then (run: mxfp4 and fp8 on 5.20.2 and 5.23.0)
-    text = "The model you are trying to fine-tune is quantized with "
-    why = f"transformers does not train models that are quantised with {method}, adapters or not"
-    yield WillRaise(
-        "QVL319", Stage.TRAINER, "ValueError", text, "method-trainable", why, evidence=table.row(situation.packages).evidence
-    )
+    text, method = "The model you are trying to fine-tune is quantized with ", quantization.method
+    why = f"transformers does not train models that are quantised with {method} like this, adapters or not"
+    yield WillRaise("QVL319", Stage.TRAINER, "ValueError", text, "method-trainable", why, evidence=takes[1])

@@ -102,6 +102,12 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "recent-4": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": _RECENT_4},
     "recent-4-bnb": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": {**_RECENT_4, "bitsandbytes": "0.48.1"}},
     "recent-4-old-bnb": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": {**_RECENT_4, "bitsandbytes": "0.44.1"}},
+    "recent-4-fbgemm": {
+        **_OLD,
+        "cuda": "12.6",
+        "driver": _NEW["driver"],
+        "packages": {**_RECENT_4, "fbgemm-gpu-genai": "1.4.0"},
+    },
     "recent-4-awq": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": {**_RECENT_4, "autoawq": "0.2.9"}},
     "legacy": {**_OLD, "packages": _LEGACY},
     "seed": {**_OLD, "packages": _SEED},

@@ -9,9 +9,10 @@ from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan, Situation
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
-from qvl_preflight.request import Request
+from qvl_preflight.request import Dtype, Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.rules.cuda.ways_out import give_gpu
+from qvl_preflight.stack.quant_dtype import takes
 from qvl_preflight.stack.quant_training import dequantized
 from qvl_preflight.unknown import need
 
@@ -79,6 +80,44 @@ def gpu_too_old_for_the_method(plan: LoadPlan) -> Iterator[Finding]:
     """
     fix = Fix.display("Take a checkpoint in bfloat16, or one in 4-bit AWQ or GPTQ, which older GPUs run")
     yield from as_planned(plan, "QVL315", fix)
+
+
+@rule(
+    "QVL328",
+    Severity.WARNING,
+    topic="version-skew",
+    symptoms=(
+        r"You cannot use FP8 with (torch_)?dtype=torch\.float16",
+        r"(HIGGS|fp_quant) quantization only supports `(torch_)?dtype=",
+        r"You cannot use any type other than torch\.float16 for SpQR",
+    ),
+)
+def dtype_that_the_method_refuses(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    The quantisation method does not compute in this dtype.
+
+    ## What happens
+    fbgemm's FP8 (up to transformers 4.57) refuses float16, FP-Quant all but bfloat16, SpQR all but float16, HIGGS all but these two. The load stops with a
+    ValueError before anything is read. AWQ is quieter: bfloat16 becomes float16 where CUDA is there, with a line in the log.
+
+    ## Example
+    ```python hardware=h100 stack=recent-4-fbgemm
+    AutoModelForCausalLM.from_pretrained("example/fbgemm-fp8", device_map={"": 0}, dtype=torch.float16)
+    ```
+    Use instead:
+    ```python hardware=h100 stack=recent-4-fbgemm
+    AutoModelForCausalLM.from_pretrained("example/fbgemm-fp8", device_map={"": 0}, dtype=torch.bfloat16)
+    ```
+
+    ## Fix safety
+    Required: the layers compute in another dtype.
+    """
+    quantization = need(plan.quantization)
+    wanted = takes(quantization.method) if quantization is not None else None
+    fix = None
+    if wanted is not None:
+        fix = remedies.edit(f"Load in {wanted}", Applicability.REQUIRED, **{remedies.dtype_key: Dtype(wanted)})
+    yield from as_planned(plan, "QVL328", fix)
 
 
 @rule(
