@@ -85,6 +85,7 @@ WITHIN_STACK = (
     "requirements",
     "torchvision",
     "absent",
+    "other_model",
     "skew",
     "auto_classes",
     "left_over",

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from qvl_preflight.remote_imports import READINGS, CodeFile, Exports, Import, code_file, entries, exports, with_relatives
+from qvl_preflight.remote_imports import (
+    READINGS,
+    CodeFile,
+    Exports,
+    Import,
+    code_file,
+    entries,
+    exports,
+    relative_imports,
+    with_relatives,
+)
 from qvl_preflight.unknown import Unknown
 
 EVERY = set(READINGS)
@@ -143,3 +153,9 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     """Nobody writes to it."""
     os.mkfifo(tmp_path / "modeling_x.py")
     assert code_file(str(tmp_path), "modeling_x") == Unknown("modeling_x.py is no file")
+
+
+def test_relative_imports_are_read_as_transformers_reads_them() -> None:
+    """Both of its patterns, over comments and functions as well; each module once, in order."""
+    text = "from .b import x\nimport .a\ndef f():\n    from .c import y\n    from .b import z\nfrom . import d\nimport os\n"
+    assert relative_imports(text) == ("a", "b", "c")

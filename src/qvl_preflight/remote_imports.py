@@ -17,7 +17,10 @@ from qvl_preflight.unknown import Unknown
 
 EXPORTS = os.path.join(os.path.dirname(__file__), "tables", "exports.txt")
 MOST_FILES, _MOST_BYTES = 40, 2**21
-_RELATIVE = re.compile(r"^\s*from\s+\.(\S+)\s+import", re.MULTILINE)
+_RELATIVE = (
+    re.compile(r"^\s*import\s+\.(\S+)\s*$", re.MULTILINE),
+    re.compile(r"^\s*from\s+\.(\S+)\s+import", re.MULTILINE),
+)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class CodeFile:
 
     @property
     def relatives(self) -> tuple[str, ...]:
-        """The files beside it that it imports, as transformers finds them (get_relative_imports, 4.28 to 5.23)."""
-        return tuple(dict.fromkeys(_RELATIVE.findall(self.text)))
+        """The files beside it that it imports, as transformers finds them."""
+        return relative_imports(self.text)
 
     @property
     def runs(self) -> tuple[Import, ...] | Unknown:
@@ -68,6 +71,11 @@ class CodeFile:
             tree = self.tree
             return tree if isinstance(tree, Unknown) else tuple(sorted(set(_in_tree(tree, reading, _from_transformers(tree)))))
         return tuple(dict.fromkeys(_in_text(self.text, reading)))
+
+
+def relative_imports(text: str) -> tuple[str, ...]:
+    """The modules that transformers takes a text of Python to import from beside it (get_relative_imports, the same from 4.28 to 5.23)."""
+    return tuple(dict.fromkeys(name for pattern in _RELATIVE for name in pattern.findall(text)))
 
 
 def code_file(folder: str, module: str) -> CodeFile | Unknown | None:

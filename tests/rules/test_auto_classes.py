@@ -90,6 +90,7 @@ def test_code_of_another_repository(tmp_path: Path) -> None:
         pytest.param({"model_type": "llama"}, "5.23.0", {"loader": "LlamaForCausalLM2"}, id="a second class of their own"),
         pytest.param({"model_type": "llama"}, "5.23.0", {"loader": "transformers.AutoModelForCausalLM"}, id="the class with its module"),
         pytest.param({"model_type": "tiny", "auto_map": REMOTE}, "4.37.2", {"loader": "AutoModelForCausalLM", "trust_remote_code": True}, id="its own class"),
+        pytest.param({"model_type": "llama", "auto_map": {"AutoConfig": "configuration_x.LlamaConfig"}}, "4.57.1", {"loader": "AutoModel", "trust_remote_code": True}, id="its own configuration under transformers' name (run)"),
         pytest.param({"model_type": "phi3", "auto_map": REMOTE}, "5.23.0", {"loader": "AutoModelForTokenClassification", "trust_remote_code": True}, id="its own configuration, by name transformers' own"),
     ],
 )  # fmt: skip
@@ -111,6 +112,11 @@ def test_where_nothing_is_wrong_or_nothing_is_known(
         ({"model_type": "blip-2"}, "4.42.4", "AutoModelForCausalLM", ("QVL909", "ValueError", "Unrecognized configuration class <class 'transformers.models.")),
         ({}, "5.23.0", "AutoModel", ("QVL907", "ValueError", "Unrecognized model in ")),
         ({}, "5.23.0", None, ("QVL907", "ValueError", "Unrecognized model in ")),
+        *(
+            ({"model_type": "llama", "auto_map": REMOTE}, release, "AutoModel", ("QVL909", "ValueError", "Unrecognized configuration class <class 'transformers_modules."))
+            for release in ("4.37.2", "4.51.3", "4.54.1")
+        ),
+        ({"model_type": "llama", "auto_map": {"AutoConfig": "configuration_x.LlamaConfig"}}, "5.23.0", "AutoModelForSeq2SeqLM", ("QVL909", "ValueError", "Unrecognized configuration class <class 'transformers_modules.")),
         ({"model_type": None}, "5.23.0", "AutoModel", ("QVL907", "ValueError", "The checkpoint you are trying to load has model type `None`")),
         ({"model_type": ["llama"]}, "4.57.1", "AutoModel", ("QVL907", "TypeError", "unhashable type: 'list'")),
         ({"model_type": "llama"}, "4.37.2", "AutoModelForCasualLM", ("QVL908", "ImportError", "cannot import name 'AutoModelForCasualLM' from")),
@@ -204,3 +210,29 @@ def test_a_model_type_out_of_the_path(
     facts = machine("a100", packages={"transformers": release, "torch": "2.4.1"})
     report = qvl_preflight.check(folder, facts=facts, loader="AutoModelForCausalLM")
     assert [finding.code for finding in report.findings if finding.code.startswith("QVL9")] == codes
+
+
+@pytest.mark.parametrize(
+    ("config", "call", "said"),
+    [
+        pytest.param({"model_type": "llama"}, {"loader": "Qwen2ForCausalLM"}, True, id="qwen2's class on llama (run)"),
+        pytest.param({"model_type": "gpt2"}, {"loader": "LlamaForCausalLM"}, True, id="llama's class on gpt2: nothing fits (run)"),
+        pytest.param({"model_type": "llama"}, {"loader": "GemmaForCausalLM"}, True, id="all names fit and the formulas do not (run)"),
+        pytest.param({"model_type": "qwen2_5_vl"}, {"loader": "Qwen2VLForConditionalGeneration"}, True, id="one generation off"),
+        pytest.param({"model_type": "mistral"}, {"loader": "LlamaForCausalLM"}, False, id="the same model (run)"),
+        pytest.param({"model_type": "mt5"}, {"loader": "T5ForConditionalGeneration"}, False, id="the same model, t5"),
+        pytest.param({"model_type": "llama"}, {"loader": "LlamaForCausalLM"}, False, id="its own class"),
+        pytest.param({"model_type": "code_llama"}, {"loader": "LlamaForCausalLM"}, False, id="a type that shares the class"),
+        pytest.param({"model_type": "llava", "text_config": {"model_type": "llama"}}, {"loader": "LlamaForCausalLM"}, False, id="a tower of the checkpoint"),
+        pytest.param({"model_type": "clip"}, {"loader": "CLIPTextModel"}, False, id="a class that does not generate"),
+        pytest.param({"model_type": "yi"}, {"loader": "LlamaForCausalLM"}, False, id="a type of no release"),
+        pytest.param({"model_type": "llama"}, {"loader": "OurOwnForCausalLM"}, False, id="a class of no release"),
+        pytest.param({"model_type": "llama"}, {"loader": "Qwen2ForCausalLM", "config": {"__class__": "Qwen2Config"}}, False, id="a configuration of the call's own"),
+        pytest.param({}, {"loader": "LlamaForCausalLM"}, False, id="a class that needs no type"),
+    ],
+)  # fmt: skip
+def test_a_class_of_another_model(tmp_path: Path, config: dict[str, Any], call: dict[str, Any], said: bool) -> None:
+    """transformers warns and goes on, with weights that it makes up."""
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    report = qvl_preflight.check(str(tmp_path), facts=machine("a100"), **call)
+    assert ("QVL915" in [finding.code for finding in report.findings]) is said

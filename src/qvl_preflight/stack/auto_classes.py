@@ -48,6 +48,9 @@ _READS_PATH: ByRelease[bool] = ByRelease(
     Row("5.2", None, False, Evidence.RUN, "transformers 5.23.0 configuration_auto.py; gone in 5.2.0"),
 )
 _NO_CLASS = Evidence.RUN  # transformers 4.37.2, 4.45.2, 5.23.0: from transformers import NAME
+# From here on a configuration class of the checkpoint counts as transformers' own where it has that name (run: 4.55.4, 4.57.1, 5.23.0); before it
+# never does (run: 4.37.2, 4.45.2, 4.51.3, 4.54.1 auto_factory.py, "type(config) in cls._model_mapping.keys()").
+_GOES_BY_NAME = (4, 55)
 _WRONG_CLASS = Evidence.RUN  # transformers 4.32.0, 4.37.2, 4.57.1, 5.23.0 auto_factory.py
 
 
@@ -140,8 +143,10 @@ def model_class(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         return
     always = not situation.packages.at_least("transformers", 4, 30)
     own_config = "AutoConfig" in auto_map and trusted
-    if own_config and has_type(situation, model_type):
-        return  # the checkpoint's configuration class may count as transformers' own, by its name (4.55 on)
+    if own_config and has_type(situation, model_type) and situation.packages.at_least("transformers", *_GOES_BY_NAME):
+        named = str(auto_map["AutoConfig"]).rpartition(".")[2].removesuffix("Config")
+        if _bare(named) != _bare(model_type) or _takes(situation, loader, model_type):
+            return  # it may count as a configuration of transformers' own, of this type or another
     taken = not own_config and _takes(situation, loader, model_type)
     if remote and (always or not taken):
         yield _refusal(situation, "modeling", auto_map[loader], model_type)
@@ -157,6 +162,10 @@ def model_class(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             _why_wrong(situation, loader, model_type),
             evidence=_WRONG_CLASS,
         )
+
+
+def _bare(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
 
 
 def _why_wrong(situation: Situation, loader: str, model_type: str) -> str:

@@ -11,16 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qvl_preflight.remote_imports import relative_imports
 from qvl_preflight.sources import Source, cached
 
 if TYPE_CHECKING:
     from qvl_preflight.checkpoint import Checkpoint
 
 _MOST_BYTES = 4 * 2**20
-_IMPORTS = (
-    re.compile(r"^\s*import\s+\.(\S+)\s*$", re.MULTILINE),
-    re.compile(r"^\s*from\s+\.(\S+)\s+import", re.MULTILINE),
-)
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def _with_imports(file: CodeFile, seen: set[tuple[str, str]]) -> Iterator[CodeFi
     if file.path is None:
         return
     text = _text(file.path)
-    for module in dict.fromkeys(name for pattern in _IMPORTS for name in pattern.findall(text)):
+    for module in relative_imports(text):
         if re.fullmatch(r"\w+", module):  # the others are looked for in another way, release by release
             yield from _with_imports(CodeFile(file.source, f"{module}.py", imported=True), seen)
 

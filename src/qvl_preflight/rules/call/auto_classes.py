@@ -12,6 +12,7 @@ from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.auto_classes import autos_of
+from qvl_preflight.stack.other_model import of_another_model
 from qvl_preflight.unknown import Unknown, attempt
 
 # Of several Auto classes for one model class, the one that people mean.
@@ -158,6 +159,43 @@ def wrong_auto_class(plan: LoadPlan, situation: Situation) -> Iterator[Finding]:
     Shown, not applied: the class is not an argument of the call.
     """
     yield from as_planned(plan, "QVL909", lambda _: _other_class(situation))
+
+
+@rule(
+    "QVL915",
+    Severity.WARNING,
+    topic="wrong-auto-class",
+    symptoms=(r"You are using a model of type `?[\w.-]+`? to instantiate a model of type",),
+)
+def class_of_another_model(plan: LoadPlan, request: Request, situation: Situation) -> Iterator[Finding]:
+    """
+    The class that is called is one of another model than the checkpoint's.
+
+    ## What happens
+    A class like Qwen2ForCausalLM asks for no permission: transformers logs "You are using a model of type llama to instantiate a model of type qwen2", takes the settings
+    that both have, initialises at random what the checkpoint lacks (all of it, where the names have nothing in common), leaves out the rest, and goes on. Where the
+    names do fit, the formulas may not. Some pairs raise: shapes that differ, a setting that is null.
+
+    ## Example
+    ```python
+    LlamaForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Shown, not applied: the class is not an argument of the call.
+    """
+    found = None if plan.blocked("class") else of_another_model(situation)
+    if found is not None:
+        model_type, types = found
+        why = (
+            f"{request.loader} is a class of {' and '.join(types)}, and the checkpoint is one of {model_type}: transformers logs a warning, initialises at random "
+            "what the checkpoint lacks and leaves out what the class has no place for, or stops where shapes differ"
+        )
+        yield Finding(why, fix=_other_class(situation))
 
 
 def _install(span: str, title: str) -> Fix:
