@@ -68,6 +68,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.CONFIG, files.adapter),
     (Stage.CONFIG, files.configuration),
     (Stage.CONFIG, auto_classes.configuration),
+    (Stage.CONFIG, transformers.dtype_in_config),
     (Stage.CONFIG, files.code),
     (Stage.CONFIG, auto_classes.model_class),
     (Stage.CONFIG, own_code.own_code),

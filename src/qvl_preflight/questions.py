@@ -24,6 +24,7 @@ QUESTIONS = {
     "copied_code": "whether all of the checkpoint's code is copied",
     "damaged": "whether the files of weights are whole",
     "distributed": "whether this placement can be trained by several ranks",
+    "dtype_in_config": "whether the configuration takes the dtype",
     "dtype": "in which dtype the weights are loaded",
     "dtype_of_method": "which dtype the quantisation method makes of it",
     "endpoint": "whether the hub's address is one",

@@ -169,7 +169,7 @@ _BAD_DTYPE: ByRelease[tuple[str, str]] = ByRelease(
     Row("4.32", "4.42", ("ValueError", '`torch_dtype` can be either `torch.dtype` or `"auto"`, but received {}'), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3554"),
     Row("4.42", "4.49", ("ValueError", '`torch_dtype` can be one of: `torch.dtype`, `"auto"` or a string of a valid `torch.dtype`, but received {}'), Evidence.SOURCE, "transformers 4.45.2 modeling_utils.py:3842"),
     Row("4.49", "5.0", ("AttributeError", "'str' object has no attribute 'is_floating_point'"), Evidence.RUN, "transformers 4.57.1 modeling_utils.py:1219"),
-    Row("5.0", None, ("AttributeError", "module 'torch' has no attribute '{}'"), Evidence.RECORDED, "transformers 5.17.0, 5.23.0 configuration_utils.py:443"),
+    Row("5.0", None, ("ValueError", "`dtype` provided as a `str` can only be `'auto'`, or a string representation of a valid `torch.dtype`"), Evidence.RUN, "transformers 5.0.0 modeling_utils.py:820, 5.23.0:854"),
 )  # fmt: skip
 _NOT_FLOATING: ByRelease[str] = ByRelease(
     "transformers",
@@ -186,6 +186,20 @@ def asked_dtype(situation: Situation) -> Any:
     if situation.packages.at_least("transformers", *RENAMES_TORCH_DTYPE) and kwargs.get("dtype") is not None:
         return kwargs["dtype"]
     return kwargs.get("torch_dtype")
+
+
+def dtype_in_config(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: an Auto class of 5.x writes the dtype into the configuration as it makes that (configuration_utils.py), before anything else is looked at.
+
+    Recorded with 5.17.0, run with 5.23.0; the classes themselves ask later (``dtype``).
+    """
+    release, asked = attempt(lambda: situation.packages.release("transformers")), attempt(lambda: asked_dtype(situation))
+    if isinstance(release, Unknown) or release is None or release < (5,) or not isinstance(asked, str):
+        return
+    makes_config = (situation.request.loader or "Auto").startswith("Auto") and situation.request.kwargs.get("config") is None
+    if makes_config and asked != "auto" and asked not in DTYPE_NAMES:
+        text, why = f"module 'torch' has no attribute '{asked}'", f"{show(asked)} is not the name of a torch dtype"
+        yield WillRaise("QVL902", Stage.CONFIG, "AttributeError", text, "dtype", why, evidence=Evidence.RECORDED)
 
 
 def dtype(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
