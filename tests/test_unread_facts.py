@@ -1,4 +1,5 @@
-"""Keys of a facts file that no field reads: a slip, or what a later version writes. They load, and are named."""
+"""Keys of a facts file that no field reads: a slip, or what a later version writes. They load, and are named.
+So is an environment that nobody looked at."""
 
 from __future__ import annotations
 
@@ -74,3 +75,11 @@ def test_every_report_says_so_once(checkpoints: Path, tmp_path: Path, capsys: py
         out, err = capsys.readouterr()
         assert (out + err).count("packges (packages?)") == 1, command
         assert "--json" not in command or json.loads(out)
+
+
+def test_an_environment_that_nobody_looked_at_is_not_an_empty_one(checkpoints: Path) -> None:
+    """The plan takes it for empty, as nearly all are, and says so."""
+    known, unknown = (qvl_preflight.check(str(checkpoints / PLAIN), facts=machine("a100", env=env)) for env in ({}, None))
+    assert [finding.code for finding in unknown.findings] == [finding.code for finding in known.findings]
+    assert not any("environment variables" in note for note in known.notes)
+    assert sum("environment variables are set is not known" in note for note in unknown.notes) == 1

@@ -16,6 +16,7 @@ from qvl_preflight.questions import in_words
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Change, Finding, Report, Severity, Skipped, selection_note
 from qvl_preflight.rule import Rule, all_rules
+from qvl_preflight.unknown import Unknown
 from qvl_preflight.versions import newer_than_read
 
 ROUNDS = 10
@@ -68,6 +69,10 @@ def _open_questions(plan: LoadPlan) -> dict[str, tuple[str, str]]:
 
 def _notes(situation: Situation, findings: Iterable[Finding]) -> tuple[str, ...]:
     request, notes = situation.request, list(situation.notes)
+    if isinstance(situation.facts.env, Unknown):
+        notes.append(
+            "Which environment variables are set is not known; none was taken to be, CUDA_VISIBLE_DEVICES and HF_HUB_OFFLINE among them."
+        )
     if not request.purpose_named and request.purpose != "inference":
         notes.append(f"The purpose was taken to be {request.purpose}, from what else was given.")
     if not request.purpose_named and any(_waits_for_the_purpose(finding) for finding in findings):
