@@ -181,3 +181,19 @@ def test_the_plan_says_it_as_well(checkpoints: Path, capsys: pytest.CaptureFixtu
     out, err = capsys.readouterr()
     assert json.loads(out)
     assert err == "qvl-preflight: trainer: not read, since TrainingArguments has no such settings: packing.\n"
+
+
+def test_deepspeeds_settings_inside_those_of_the_trainer(tmp_path: Path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text(json.dumps({"zero_optimisation": {"stage": 3}}))
+    for given in ({"zero_optimisation": {"stage": 3}}, str(path)):
+        with pytest.raises(InputError, match=r"zero_optimisation \(zero_optimization\?\)"):
+            read_trainer({"bf16": True, "deepspeed": given})
+    assert read_trainer({"deepspeed": {}}).trainer == {"deepspeed": {}}
+
+
+@pytest.mark.parametrize("option", ["--trainer", "--peft"])
+def test_no_name_at_all(checkpoints: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    """An empty variable of a shell."""
+    assert main(["check", str(checkpoints / PLAIN), option, ""]) == 2
+    assert capsys.readouterr().err.startswith('qvl-preflight: "": No such file or directory; expected ')

@@ -12,6 +12,7 @@ from typing import Any
 
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.readers.files import beside, read_mapping
+from qvl_preflight.readers.names import listed, names, strange_alone
 
 EXPECTED = "a DeepSpeed configuration"
 _KEYS = (
@@ -45,6 +46,10 @@ def read_config(given: Any, trainer: Mapping[str, Any] | None, path: str | None 
         found = read_mapping(beside(path, os.fspath(given)), EXPECTED)
     else:
         raise InputError(f"deepspeed is a {type(given).__name__}; expected the path of {EXPECTED}, or the configuration itself")
+    if found and strange_alone(found, "DeepSpeed"):
+        raise InputError(
+            f"deepspeed: none of its names is a setting of DeepSpeed ({listed(found, names('DeepSpeed'))}); expected {EXPECTED}"
+        )
     _check(found)
     return found if trainer is None else _filled(found, trainer)
 

@@ -17,10 +17,11 @@ MAX_BYTES = 1_000_000  # of a file that a person writes
 
 def read_mapping(path: str, expected: str) -> dict[str, Any]:
     """The mapping that a file holds. ``expected``: what it should be, for the message. Raises InputError."""
+    shown = path or '""'
     try:
         found = _yaml(path) if path.lower().endswith(YAML_SUFFIXES) else json_files.read_json(path)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected {expected}") from error
+        raise InputError(f"{shown}: {error.strerror}; expected {expected}") from error
     except ValueError as error:
         raise InputError(f"{path}: not readable ({error}); expected {expected}") from error
     if not isinstance(found, dict):

@@ -10,6 +10,7 @@ from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.spelling import nearest
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Unknown, need
 
@@ -42,7 +43,7 @@ def invalid_device_map(plan: LoadPlan, request: Request, remedies: Remedies) -> 
     ```
 
     ## Fix safety
-    Safe where the meaning is plain: a strategy in the wrong case, "gpu" for the GPU, -1 for the CPU. Other strings are left to you.
+    Safe where the meaning is plain: a strategy in the wrong case, "gpu" for the GPU, -1 for the CPU. Other strings are left to you; what they are near to is shown.
     """
     yield from as_planned(plan, "QVL401", _meant(request, remedies))
 
@@ -62,7 +63,10 @@ def _meant(request: Request, remedies: Remedies) -> Fix | None:
         return remedies.edit(f'Spell it "{word}"', Applicability.SAFE, device_map=word)
     if given in ("balanced", "balanced_low_0", "sequential"):
         return remedies.edit('Use "auto", which spreads alike', Applicability.SAFE, device_map="auto")
-    return remedies.on_gpu() if word in _GPU_WORDS else None
+    if word in _GPU_WORDS:
+        return remedies.on_gpu()
+    near = nearest(word, _WORDS) if word else None
+    return Fix.display(f'Write "{near}"' if near else 'Name a device ("cuda:0") or "auto", or leave device_map out')
 
 
 @rule("QVL402", Severity.WARNING, topic="gptq-on-cpu")
