@@ -135,8 +135,11 @@ def test_one_precision_that_the_other_side_contradicts(
     assert line is None or (report.findings[0].raises is not None and line in report.findings[0].raises.text)
 
 
-def test_older_releases_name_the_switch_of_apex_as_well(checkpoints: Path) -> None:
-    report = check(checkpoints, {"deepspeed": {**ZERO2, **BOTH}}, "recent-4", packages={"deepspeed": "0.18.3"})
+@pytest.mark.parametrize("stack", ["legacy", "recent-4"])
+def test_older_releases_name_the_switch_of_apex_as_well(checkpoints: Path, stack: str) -> None:
+    """Run: 4.37.2, 4.57.1."""
+    report = check(checkpoints, {"deepspeed": {**ZERO2, **BOTH}}, stack, packages={"deepspeed": "0.18.3"})
+    assert report.verdict == "fails"
     (finding,) = (finding for finding in report.findings if finding.code == "QVL711")
     assert finding.raises is not None
     assert "vs hf fp16|fp16_full_eval+fp16_backend(amp)=False" in finding.raises.text

@@ -36,7 +36,7 @@ _PRECISION = "`--mixed_precision` arg cannot be set to `{asked}` when `{set}` is
 # What fp16 is called there, the switch of apex included (integrations/deepspeed.py trainer_config_process).
 _FP16_NAME = ByRelease(
     "transformers",
-    Row("4.28", "5.0", "fp16|fp16_full_eval+fp16_backend(amp)", Evidence.SOURCE, "transformers 4.28.1 deepspeed.py, 4.57.1 integrations/deepspeed.py"),
+    Row("4.28", "5.0", "fp16|fp16_full_eval+fp16_backend(amp)", Evidence.RUN, "transformers 4.37.2, 4.57.1 with deepspeed 0.18.3; 4.28.1 deepspeed.py"),
     Row("5.0", None, "fp16|fp16_full_eval", Evidence.RUN, "transformers 5.23.0 with deepspeed 0.18.3"),
 )  # fmt: skip
 # DeepSpeed takes them from the launcher; without them it looks for MPI.
@@ -135,8 +135,8 @@ def _is_number(given: Any) -> bool:
 
 
 def _evidence(situation: Situation) -> Evidence:
-    """Run with transformers 5.23; read in the releases before, where the lines are the same."""
-    return Evidence.RUN if situation.packages.at_least("transformers", 5) else Evidence.SOURCE
+    """Run with transformers 4.37.2, 4.57.1 and 5.23.0; read in the releases before, where the lines are the same."""
+    return Evidence.RUN if situation.packages.at_least("transformers", 4, 37) else Evidence.SOURCE
 
 
 # The oldest that TrainingArguments take (dependency_versions_table.py).
