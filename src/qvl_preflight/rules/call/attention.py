@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from qvl_preflight.checkpoint import Checkpoint
 from qvl_preflight.facts import Facts, Packages
 from qvl_preflight.missing import MISSING
-from qvl_preflight.plan import LoadPlan
+from qvl_preflight.plan import LoadPlan, WillRaise
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Dtype, Request
@@ -247,5 +247,9 @@ def flash_attn_for_another_torch(plan: LoadPlan, request: Request, facts: Facts)
     Required, from transformers 4.55 on: without the argument the release takes PyTorch's own attention; the same result, with differences in the last digits.
     Shown for older releases: a flash-attn for this torch, or none.
     """
-    newer = Packages(facts).at_least("transformers", 4, 55)
-    yield from as_planned(plan, "QVL937", _own_attention(request) if newer else _FOR_THIS_TORCH)
+
+    def remedy(raised: WillRaise) -> Fix | None:
+        newer = Packages(facts).at_least("transformers", 4, 55)
+        return _own_attention(request) if newer else _FOR_THIS_TORCH
+
+    yield from as_planned(plan, "QVL937", remedy)
