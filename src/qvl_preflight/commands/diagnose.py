@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import os
+import stat
 import sys
+from collections import deque
+from typing import IO
 
 from qvl_preflight import cli_output
 from qvl_preflight.diagnosis import diagnose
+from qvl_preflight.diagnosis.lines import WHOLE, relevant_bytes
 from qvl_preflight.diagnosis.result import Diagnosis
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts_from import facts_of
 
-_MOST = 64 << 20  # of a larger log the last part is read
+_MOST = 128 << 20  # of a larger log the beginning and the end are read
+_BLOCK = 1 << 16
+_AS_LIKELY = 0.2  # causes whose confidence differs by less are told apart by a check
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,26 +48,44 @@ def run(arguments: argparse.Namespace) -> int:
 def _read(name: str) -> str:
     try:
         if name == "-":
-            return sys.stdin.buffer.read(_MOST).decode("utf-8", "replace")
+            return relevant_bytes(_piped(sys.stdin.buffer))
         with open(os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - _MOST)) if size > _MOST else None
-            return (file.read(_MOST) or b"").decode("utf-8", "replace")
+            if not stat.S_ISREG((found := os.fstat(file.fileno())).st_mode):
+                return relevant_bytes(_piped(file))
+            if found.st_size <= WHOLE:
+                return relevant_bytes(file.read())
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as log:
+                return relevant_bytes(log if len(log) <= _MOST else log[: _MOST // 4] + log[-_MOST // 4 :])
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror}); pass the file of a log, or - for standard input") from error
 
 
+def _piped(file: IO[bytes]) -> bytes:
+    """The beginning and the end of what comes through a pipe."""
+    first = file.read(_MOST // 4) or b""
+    last: deque[bytes] = deque(maxlen=_MOST // 4 // _BLOCK)
+    while block := file.read(_BLOCK):
+        last.append(block)
+    return first + b"".join(last)
+
+
 def text(found: tuple[Diagnosis, ...]) -> str:
-    """The causes in plain text, at most three."""
+    """The causes in plain text, at most three; where they are as likely, what shows which it is."""
     if not found:
         return "Not known: nothing in this text is a symptom of a cause that is known here."
-    parts = [
-        f"{number}. {each.title} ({each.code}, {each.certainty})\n"
-        + (f"   Cause  {each.message}\n" if each.message != each.title else "")
-        + f"   Line   {_printable(each.evidence)}\n   Fix    {each.fix}\n   More   qvl-preflight explain {each.code}"
-        for number, each in enumerate(found[:3], 1)
-    ]
-    return "\n\n".join(parts)
+    shown = found[:3]
+    unsure = len(shown) > 1 and shown[0].confidence - shown[1].confidence < _AS_LIKELY
+    return "\n\n".join(_one(number, each, unsure) for number, each in enumerate(shown, 1))
+
+
+def _one(number: int, found: Diagnosis, unsure: bool) -> str:
+    lines = [f"{number}. {found.title} ({found.code}, {found.certainty})"]
+    if found.message != found.title:
+        lines.append(f"   Cause  {found.message}")
+    lines += [f"   Line   {_printable(found.evidence)}", f"   Fix    {found.fix}"]
+    if unsure and found.tell:
+        lines.append(f"   Tell   {found.tell}")
+    return "\n".join([*lines, f"   More   qvl-preflight explain {found.code}"])
 
 
 def _printable(line: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from qvl_preflight.diagnosis.squeeze import plain
 
@@ -11,7 +12,10 @@ WHOLE = 1 << 20  # a text up to this size is read as it is
 _SHARE = 1 << 19  # of a larger one, this much from its beginning and from its end, around what looks like trouble
 _BLOCK = 1 << 16
 LONGEST = 4000  # signs of a line
-_TROUBLE = re.compile(r"Traceback|Error|Exception|CUDA|Killed|SIGKILL|failed|undefined symbol|not supported")
+_AROUND, _LAST, _MOST_UTF16 = 3000, 8000, 16 << 20
+_SIGNS = r"Traceback|Error|Exception|CUDA|Killed|SIGKILL|failed|undefined symbol|not supported"
+_TROUBLE, _TROUBLE_BYTES = re.compile(_SIGNS), re.compile(_SIGNS.encode())
+Find = Callable[[int, int], Iterable["re.Match[str] | re.Match[bytes]"]]
 _PREFIXES = re.compile(
     r"""\s{0,8}(?:
       \[?(?:default|rank|proc|Rank|RANK)_?(?P<rank>\d{1,5})\]?:?(?:\[[A-Z]\d{4}[^\]]{0,60}\])?:?\s?   # [rank0]:  rank3:  [default1]:
@@ -34,38 +38,54 @@ def relevant(text: str) -> str:
     """The text, or of a large one what stands around signs of trouble, from its beginning and from its end."""
     if len(text) <= WHOLE:
         return text
-    return _from_front(text) + "\n" + _from_end(text)
+    front = _from_front(lambda start, end: _TROUBLE.finditer(text, start, end), len(text))
+    end = _from_end(lambda start, end: _TROUBLE.finditer(text, start, end), len(text))
+    return "\n".join(text[start:stop] for start, stop in (*front, *end))
 
 
-def _from_front(text: str) -> str:
-    parts, size, done = [], 0, 0
-    for match in _TROUBLE.finditer(text, 0, len(text)):
+def relevant_bytes(log: bytes | bytearray | mmap.mmap) -> str:
+    """As `relevant`, for a log that is not decoded yet: only what matters becomes text."""
+    if log[:2] in (b"\xff\xfe", b"\xfe\xff"):  # as PowerShell writes
+        return relevant(
+            bytes(log[: _MOST_UTF16 // 2] + log[-_MOST_UTF16 // 2 :] if len(log) > _MOST_UTF16 else log[:]).decode(
+                "utf-16", "replace"
+            )
+        )
+    if len(log) <= WHOLE:
+        return bytes(log[:]).decode("utf-8", "replace")
+    front = _from_front(lambda start, end: _TROUBLE_BYTES.finditer(log, start, end), len(log))
+    end = _from_end(lambda start, end: _TROUBLE_BYTES.finditer(log, start, end), len(log))
+    return "\n".join(bytes(log[start:stop]).decode("utf-8", "replace") for start, stop in (*front, *end))
+
+
+def _from_front(find: Find, size: int) -> Iterator[tuple[int, int]]:
+    kept = done = 0
+    for match in find(0, size):
         if match.start() < done:
             continue
-        start, done = max(done, match.start() - 3000), min(len(text), match.start() + 3000)
-        parts.append(text[start:done])
-        size += done - start
-        if size >= _SHARE:
-            break
-    return "\n".join(parts)
+        start, done = max(done, match.start() - _AROUND), min(size, match.start() + _AROUND)
+        yield start, done
+        kept += done - start
+        if kept >= _SHARE:
+            return
 
 
-def _from_end(text: str) -> str:
-    parts, size, end = [text[-8000:]], 8000, max(0, len(text) - 8000)
-    while end > 0 and size < _SHARE:
+def _from_end(find: Find, size: int) -> list[tuple[int, int]]:
+    last = max(0, size - _LAST)
+    parts, kept, end = [(last, size)], size - last, last
+    while end > 0 and kept < _SHARE:
         start = max(0, end - _BLOCK)
-        hits = list(_TROUBLE.finditer(text, start, end))
-        for match in reversed(hits):
-            if match.start() >= end:
+        for at in reversed([match.start() for match in find(start, end)]):
+            if at >= end:
                 continue
-            begin, stop = max(start, match.start() - 3000), min(end, match.start() + 3000)
-            parts.append(text[begin:stop])
-            size, end = size + stop - begin, begin
-            if size >= _SHARE:
+            begin, stop = max(start, at - _AROUND), min(end, at + _AROUND)
+            parts.append((begin, stop))
+            kept, end = kept + stop - begin, begin
+            if kept >= _SHARE:
                 break
         else:
             end = start
-    return "\n".join(reversed(parts))
+    return list(reversed(parts))
 
 
 def streams(text: str) -> list[list[str]]:
@@ -87,8 +107,3 @@ def strip(line: str) -> tuple[str, str]:
         who = next((f"{key}{value}" for key, value in match.groupdict().items() if value), who)
         line = line[match.end() :]
     return _BOX.sub("", line) if line[-1:] in "│┃|╮╯ " else line, who
-
-
-def numbered(lines: list[str]) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, the blank ones left out."""
-    return ((number, line) for number, line in enumerate(lines) if line.strip())
