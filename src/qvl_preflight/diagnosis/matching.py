@@ -16,6 +16,7 @@ from qvl_preflight.diagnosis.tracebacks import Raised, raised_in
 from qvl_preflight.symptoms import Symptom
 
 _MOST_EXCEPTIONS, _NEAR, _TRIES, _MOST_BESIDE = 60, 400, 20, 200_000
+_LOUD, _REMARK = 0.9, 0.67  # beside an exception a line must weigh this much
 _CUT, _CUT_WHOLE, _CUT_WEIGHT = 22, 18, 0.7  # signs that a message must have kept to be known by its beginning
 
 
@@ -85,8 +86,8 @@ def _in_lines(lines: list[str], raised: list[Raised]) -> Iterator[Match]:
         starts.append(at)
         at += len(part)
     for symptom, cause in causes():
-        if symptom.type or symptom.frames or symptom.beside:
-            continue
+        if symptom.type or symptom.frames or symptom.beside or (role < _LOUD and symptom.weight < _REMARK):
+            continue  # beside an exception a remark is mostly noise
         position = _place(symptom, whole)
         if position is not None:
             yield Match(symptom.weight * role, cause, kept[bisect_right(starts, position) - 1], symptom.releases)

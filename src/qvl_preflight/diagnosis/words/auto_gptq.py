@@ -9,7 +9,7 @@ WORDS = (
     ("QVL398", Symptom(r"Trying to use the (marlin|exllama|exllama v2|triton|qqq|machete|Exllama EoRA|Exllama v1) backend,? but could not import", source="auto-gptq 0.7.1 nn_modules/qlinear/qlinear_marlin.py:29")),
     ("QVL398", Symptom(r"(cQIGen|QIGen) (is |appears to be )?not (installed|available)", source="auto-gptq 0.7.1 modeling/_base.py:860")),
     ("QVL104", Symptom(r"Load pretrained model to do quantization requires CUDA available", source="auto-gptq 0.7.1 modeling/_base.py:716")),
-    ("QVL318", Symptom(r"^NotImplementedError: disk offload not support yet", source="auto-gptq 0.7.1 modeling/_base.py:759")),
+    ("QVL318", Symptom(r"disk offload not support yet", type="NotImplementedError", source="auto-gptq 0.7.1 modeling/_base.py:759")),
     ("QVL801", Symptom(r"(Exllama|Exllamav2|Qigen|Marlin) (kernel )?does not support train", source="auto-gptq 0.7.1 nn_modules/qlinear/qlinear_marlin.py:106")),
     ("QVL801", Symptom(r"trainable mode only supports triton backend", source="auto-gptq 0.7.1 modeling/_base.py:1391")),
     ("QVL801", Symptom(r"backend not does support the trainable mode yet", source="auto-gptq 0.7.1 modeling/_base.py:962")),

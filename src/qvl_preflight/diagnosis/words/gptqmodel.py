@@ -24,8 +24,8 @@ WORDS = (
     ("QVL306", Symptom(r"CUDA is not available\.$", weight=.85, source="gptqmodel 7.7.0 utils/cpp.py:1604")),
     ("QVL301", Symptom(r"IPEX is not installed\. Please install it via", weight=.8, source="gptqmodel 4.2.5 utils/importer.py:242")),
     ("QVL301", Symptom(r"MLX not installed\. Please install", weight=.8, source="gptqmodel 7.7.0 utils/mlx.py:488")),
-    ("QVL307", Symptom(r"No (generated )?(marlin|machete) kernel(s| templates) (were generated|detected)", source="gptqmodel 7.7.0 marlin/generate_kernels.py:98")),
-    ("QVL307", Symptom(r"Trying to compile GPTQModel for CUDA/ROCm, but no cuda or rocm version was detected", weight=.8, source="gptqmodel 5.8.0 setup.py:341")),
-    ("QVL307", Symptom(r"TORCH_VERSION not passed for wheel generation|Unable to detect torch version via", weight=.7, source="gptqmodel 5.8.0 setup.py:175")),
+    ("QVL307", Symptom(r"No (generated )?(marlin|machete) kernel(s| templates) (were generated|detected)", source="gptqmodel's build")),
+    ("QVL307", Symptom(r"Trying to compile GPTQModel for CUDA/ROCm, but no cuda or rocm version was detected", weight=.8, source="gptqmodel's build")),
+    ("QVL307", Symptom(r"TORCH_VERSION not passed for wheel generation|Unable to detect torch version via", weight=.7, source="gptqmodel's build")),
     ("QVL490", Symptom(r"Offloaded (tensor|buffer) .{1,200} not found in offload directory", weight=.7, source="gptqmodel 7.7.0 utils/model.py:2097")),
 )  # fmt: skip
