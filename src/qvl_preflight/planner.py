@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from qvl_preflight import strict
+from qvl_preflight.memory.weights import in_memory
 from qvl_preflight.plan import Draft, LoadPlan, Situation, Stage, WillRaise
 from qvl_preflight.stack import (
     absent,
@@ -34,6 +35,7 @@ from qvl_preflight.stack import (
     no_split,
     offload,
     other_devices,
+    out_of_memory,
     own_code,
     peft,
     placement,
@@ -46,11 +48,12 @@ from qvl_preflight.stack import (
     skew,
     tensor_parallel,
     trainer,
+    training_arguments,
     transformers,
     weight_choice,
 )
 from qvl_preflight.stack.accelerate import units
-from qvl_preflight.unknown import Undecided, Unknown
+from qvl_preflight.unknown import Undecided, Unknown, attempt
 from qvl_preflight.versions import NEWEST, newer_than_read
 
 Step = Callable[[Situation, Draft], Iterator[WillRaise]]
@@ -114,6 +117,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.MATERIALISE, quant_environment.not_ported),
     (Stage.MATERIALISE, placement.materialise),
     (Stage.MATERIALISE, offload.to_disk),
+    (Stage.MATERIALISE, out_of_memory.weights),
     (Stage.MATERIALISE, broken_files.unpickling),
     (Stage.MATERIALISE, broken_files.missing),
     (Stage.MATERIALISE, broken_files.damaged),
@@ -133,6 +137,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.ADAPTERS, peft.adapters),
     (Stage.ADAPTERS, lora.targets),
     (Stage.ADAPTERS, lora.saved_modules),
+    (Stage.TRAINER, training_arguments.arguments),
     (Stage.TRAINER, precision.bf16),
     (Stage.TRAINER, precision.both_precisions),
     (Stage.TRAINER, precision.fp16),
@@ -147,12 +152,14 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.TRAINER, deepspeed.agreement),
     (Stage.TRAINER, deepspeed.launcher),
     (Stage.TRAINER, deepspeed_ops.build),
+    (Stage.TRAINER, out_of_memory.moved),
     (Stage.STEP, bitsandbytes.trainer_step),
     (Stage.STEP, trainer.offloaded),
     (Stage.STEP, gptqmodel_use.step),
     (Stage.STEP, precision.unscale),
     (Stage.STEP, lora_step.checkpointing),
     (Stage.STEP, lora_step.merged_afterwards),
+    (Stage.STEP, out_of_memory.full_training),
 )
 
 
@@ -186,14 +193,16 @@ def _without_kernel(draft: Draft) -> None:
 
 
 def _memory(situation: Situation, draft: Draft) -> Mapping[str, int] | Unknown:
-    """Bytes of weights per device, as far as one device holds them all."""
+    """Bytes of weights per device: in the layout that the call gives them, where that is known, else as they are stored."""
     weights = situation.checkpoint.weights
     if isinstance(weights, Unknown):
         return weights
     if isinstance(draft.device_map, Unknown):
         return draft.device_map
+    homes = draft.device_map
+    pieces = attempt(lambda: in_memory(situation.checkpoint, draft.dtype, draft.quantization))
     sizes: dict[str, int] = {}
-    for piece in units(weights.tensors, draft.dtype):
-        home = placement.covering(draft.device_map, piece.name) or draft.device_map.get("", "cpu")
+    for piece in units(weights.tensors, draft.dtype) if isinstance(pieces, Unknown) else pieces:
+        home = placement.covering(homes, piece.name) or homes.get("", "cpu")
         sizes[home] = sizes.get(home, 0) + piece.total_bytes
     return sizes

@@ -143,7 +143,8 @@ def test_the_cpu_that_was_asked_for_stays(checkpoints: Path, call: dict[str, Any
     fixed = qvl_preflight.fix_kwargs(
         str(checkpoints / GPTQ), facts=machine(), purpose="qlora", trainer=trainer, quantization_config=config, **call
     )
-    assert (fixed.changes, grave(fixed.report)) == ((), [])
+    gone = ["QVL820"] if trainer and "no_cuda" in trainer else []  # the word is refused now; the CPU stays
+    assert (fixed.changes, [code for code, _ in grave(fixed.report)]) == ((), gone)
 
 
 def test_the_quantisation_of_a_nested_text_config_counts_where_it_is_read(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from qvl_preflight.exceptions import InputError
 from qvl_preflight.readers.files import switched_on
 from qvl_preflight.readers.training import with_files
 from qvl_preflight.request import ConfigObject, Dtype
+from qvl_preflight.stack.training_arguments import gone
 
 EXPECTED = "a job of LLaMA-Factory (model_name_or_path, stage, finetuning_type …)"
 _METHODS = ("bnb", "bitsandbytes", "hqq", "eetq", "gptq", "awq")
@@ -66,11 +67,11 @@ def read_job(
 
 
 def _trainer(found: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """TrainingArguments; gradient checkpointing is on unless told otherwise."""
+    """TrainingArguments; gradient checkpointing is on unless told otherwise. What transformers no longer takes, LLaMA-Factory takes itself."""
     settings = {
         key: value
         for key, value in found.items()
-        if key not in _OWN and not key.startswith(("lora_", "vllm_", "sglang_", "export_"))
+        if key not in (*_OWN, *gone()) and not key.startswith(("lora_", "vllm_", "sglang_", "export_"))
     }
     settings.setdefault("gradient_checkpointing", not switched_on(found.get("disable_gradient_checkpointing")))
     return with_files(settings, path)

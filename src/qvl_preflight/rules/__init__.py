@@ -18,10 +18,10 @@ ENVIRONMENT = (
     "skew",
 )
 THEMES = (
-    *ENVIRONMENT, "devices.ordinals", "quantization.methods", "quantization.environment", "quantization.awq", "quantization.asked", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "spread", "split", "offload", "maps", "packages",
+    *ENVIRONMENT, "devices.ordinals", "quantization.methods", "quantization.environment", "quantization.awq", "quantization.asked", "quantization.backends", "quantization.configs", "quantization.kernels", "quantization.bnb", "placement", "memory", "spread", "split", "offload", "maps", "packages",
     "launch.maps", "launch.data_parallel", "launch.sharding", "launch.jobs",
     "training.kernels", "files.cache", "files.weights", "files.hub", "call.auto_classes", "call.own_code", "call.weights", "call.arguments", "call.attention",
-    "training.precision", "training.adapters", "training.lora_runs",
+    "training.arguments", "training.precision", "training.adapters", "training.lora_runs",
     "call.precision",
 )  # fmt: skip
 

@@ -58,13 +58,13 @@ def fsdp(situation: Situation) -> Fsdp | None:
     """The job's FSDP; None for none."""
     if not in_use(situation):
         return None
-    settings = _settings(situation.request)
-    said = settings.get("version")
+    given = settings(situation.request)
+    said = given.get("version")
     version = int(str(said)) if str(said) in ("1", "2") else attempt(lambda: _version(situation))
-    return Fsdp(version, _wraps(situation, settings))
+    return Fsdp(version, _wraps(situation, given))
 
 
-def _settings(request: Request) -> Mapping[str, Any]:
+def settings(request: Request) -> Mapping[str, Any]:
     """``fsdp_config`` of TrainingArguments, or of an accelerate file; names with and without ``fsdp_`` mean the same."""
     trainer = request.trainer or {}
     found = [part for part in (trainer.get("fsdp_config"), trainer.get("fsdp")) if isinstance(part, Mapping)]

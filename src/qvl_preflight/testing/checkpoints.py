@@ -7,7 +7,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from qvl_preflight.checkpoint import Checkpoint, Weights
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.safetensors import Tensor
 from qvl_preflight.testing.caches import CACHES
 from qvl_preflight.testing.files import Tensors, gptq_linear, write_checkpoint, write_torch_file
 from qvl_preflight.testing.own_code import OWN_CODE
@@ -256,3 +258,10 @@ CHECKPOINTS: Mapping[str, Callable[[str, int], None]] = {
     "example/own-code": _own_code,
     **OWN_CODE,
 }
+
+
+def described(tensors: tuple[Tensor, ...], **config: object) -> Checkpoint:
+    """A checkpoint with these tensors, without a file."""
+    found = Checkpoint("", config)
+    found.__dict__["weights"] = Weights(tensors)  # what the cached property would read
+    return found

@@ -17,6 +17,7 @@ _H100 = {
     "free_bytes": 84400000000,
     "mig": False,
 }
+_SMALL = {**T4, "name": "NVIDIA GeForce GTX 1650", "total_bytes": 4 * 2**30, "free_bytes": 39 * 2**30 // 10}
 _RANK_1 = {**ALONE, "launcher": "torchrun", "world_size": 2, "rank": 1, "local_rank": 1, "local_world_size": 2}
 _RANK_1_ENV = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 _TOOLS = {"nvcc": "13.0", "cxx": True, "ninja": True, "network": True, "cutlass": False}
@@ -32,6 +33,7 @@ HARDWARE: Mapping[str, dict[str, Any]] = {
     "h100": {"gpus": [_H100]},
     "h100-offline": {"gpus": [_H100], "build": {**_TOOLS, "network": False}},
     "t4": {"gpus": [T4]},
+    "small-gpu": {"gpus": [_SMALL]},
     "no-gpu": {"gpus": [], "driver": None, "build": {**_TOOLS, "nvcc": False}},
     "hidden": {"env": {"CUDA_VISIBLE_DEVICES": "1"}},
     "repeated": {"env": {"CUDA_VISIBLE_DEVICES": "0,0"}},

@@ -1,0 +1,86 @@
+"""What full fine-tuning holds on each GPU at once: weights, their gradients, and the optimizer's states. Lower bounds.
+
+A step ends with all three in memory. Activations, buckets and the CUDA context come on top, and are left out here. Trainer keeps no second copy of
+the weights under bf16=True or fp16=True (transformers 4.28 to 5.23 trainer.py: autocast alone); DeepSpeed does (runtime/bf16_optimizer.py,
+zero/stage_1_and_2.py of 0.14.5 and 0.18.3).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qvl_preflight.memory.weights import WIDTHS
+from qvl_preflight.unknown import Undecided
+
+if TYPE_CHECKING:
+    from qvl_preflight.memory.weights import Stored
+
+DEFAULT = "adamw_torch"  # TrainingArguments.optim since 4.30; adamw_hf, of the same size, before
+# (states that are as wide as the weights, bytes of states beside them) for each weight, by TrainingArguments.optim (trainer.py
+# get_optimizer_cls_and_kwargs). Paged states may lie in the machine's RAM; factored ones are small.
+_STATES: tuple[tuple[str, tuple[float, float]], ...] = (
+    (r"paged_.*|adafactor|sgd|schedule_free_sgd|adamw_anyprecision", (0, 0)),
+    (r"adamw_hf|adamw_torch(_fused|_xla|_npu_fused)?|adamw_apex_fused|schedule_free_(adamw|radam)|stable_adamw", (2, 0)),
+    (r"adamw_8bit|adamw_bnb_8bit|adamw_torch_8bit", (0, 2)),
+    (r"adamw_torch_4bit", (0, 1)),
+    (r"ademamix", (0, 12)),
+    (r"ademamix_8bit", (0, 3)),
+    (r"lion_32bit", (0, 4)),
+    (r"lion_8bit|rmsprop_bnb_8bit", (0, 1)),
+    (r"rmsprop_bnb(_32bit)?", (0, 4)),
+    (r"adagrad|rmsprop", (1, 0)),
+)
+_FREES_GRADIENTS = re.compile(r"(ada)?lomo|.*_layerwise|galore_.*|apollo_.*|grokadamw")  # or hold them in another form
+
+
+@dataclass(frozen=True)
+class Training:
+    """The bytes of one process. ``ranks`` hold the model together; 1 where each holds all of it."""
+
+    weights: float
+    gradients: float
+    states: float
+    optimizer: str
+    ranks: int = 1
+
+    @property
+    def total_bytes(self) -> int:
+        """At the end of a step."""
+        return int(self.weights + self.gradients + self.states)
+
+
+def full(stored: tuple[Stored, ...], trainer: Mapping[str, Any], *, ranks: int, stage: int, fsdp: bool, offload: bool) -> Training:
+    """Full fine-tuning under a Trainer. ``stage``: of ZeRO; ``offload``: states, or more, lie in RAM."""
+    floats = [tensor for tensor in stored if tensor.dtype in WIDTHS]
+    count, size = sum(tensor.count for tensor in floats), sum(tensor.total_bytes for tensor in stored)
+    name = str(trainer.get("optim") or DEFAULT)
+    if fsdp or stage:
+        return _sharded(count, size, name, trainer.get("deepspeed"), ranks, stage, offload)
+    wide, beside = _states(name)
+    trained = sum(tensor.weight_bytes for tensor in floats)
+    gradients = 0 if _FREES_GRADIENTS.fullmatch(name) else trained
+    return Training(size, gradients, trained * wide + count * beside, name)
+
+
+def _states(name: str) -> tuple[float, float]:
+    return next((found for pattern, found in _STATES if re.fullmatch(pattern, name)), (0, 0))
+
+
+def _sharded(count: int, size: int, name: str, config: Any, ranks: int, stage: int, offload: bool) -> Training:
+    """ZeRO keeps half-precision weights and gradients, and a float32 copy and Adam's two states; FSDP, without a stage, at least half of it all."""
+    optimizer = config.get("optimizer") if isinstance(config, Mapping) else None
+    kind = str(optimizer.get("type") or "") if isinstance(optimizer, Mapping) else name
+    adam = kind.lower() in ("adam", "adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf")
+    if not stage:
+        states = 2 if adam else 0
+        half = count * 2
+        return Training(half / ranks, half / ranks, 0 if offload else half * states / ranks, kind, ranks)
+    if isinstance(config, Mapping) and any(str(key).startswith("bf16_") for key in (config.get("bf16") or {})):
+        raise Undecided("DeepSpeed is told to keep its states in bfloat16")
+    states = 0 if offload else count * (4 + (8 if adam else 0))
+    gradients = 0 if offload else count * 2
+    weights = min(size, count * 2)
+    return Training(weights / (ranks if stage == 3 else 1), gradients / (ranks if stage >= 2 else 1), states / ranks, kind, ranks)

@@ -1,0 +1,173 @@
+"""Weights, or what full fine-tuning holds at once, that are more than the GPU has. Lower bounds: what is said here does not fit on any day.
+
+The bytes: memory/weights.py, memory/training.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from qvl_preflight.devices import is_rank, may_be_rank
+from qvl_preflight.memory import training
+from qvl_preflight.memory.weights import in_memory
+from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.stack import cuda, fsdp
+from qvl_preflight.stack.placement import covering
+from qvl_preflight.unknown import Undecided, Unknown, need
+from qvl_preflight.versions import ByRelease, Evidence, Row
+
+if TYPE_CHECKING:
+    from qvl_preflight.facts import Gpu
+    from qvl_preflight.memory.training import Training
+    from qvl_preflight.memory.weights import Stored
+    from qvl_preflight.plan import Draft, Situation
+
+_TYPE: ByRelease[str] = ByRelease(
+    "torch",
+    Row("1.0", "1.13", "RuntimeError", Evidence.SOURCE, "torch 1.12: reports"),
+    Row("1.13", "2.5", "OutOfMemoryError", Evidence.SOURCE, "torch 2.2.2 torch.cuda.OutOfMemoryError"),
+    Row("2.5", None, "OutOfMemoryError", Evidence.SOURCE, "torch 2.11.0 torch.OutOfMemoryError"),
+)
+TEXT = "CUDA out of memory. Tried to allocate"
+_GIB = 2**30
+
+
+def weights(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MATERIALISE: a device_map puts more weights on a GPU than its memory holds, be it as empty as it can be."""
+    if situation.request.device_map is None or situation.request.kwargs.get("tp_plan") is not None:
+        return
+    found = _per_device(_stored(situation, draft), need(draft.device_map))
+    for device, size in found.items():
+        gpu = _gpu(situation, device)
+        if gpu is not None and size > need(gpu.total_bytes):
+            why = (
+                f"{size / _GIB:.1f} GiB of weights go to {device} ({_named(gpu)}), which has {need(gpu.total_bytes) / _GIB:.1f} GiB"
+            )
+            yield _raised(situation, "QVL501", Stage.MATERIALISE, why)
+            return
+
+
+def moved(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """TRAINER: a Trainer takes a model from the CPU to the GPU whole, which has not that much memory."""
+    request = situation.request
+    if not request.trains or request.trainer is None or request.trains_on_cpu or need(draft.devices) != ("cpu",):
+        return
+    held = _of_a_process(situation, _stored(situation, draft))
+    device = _home(situation, [])
+    gpu = _gpu(situation, device)
+    if gpu is not None and held.weights > need(gpu.total_bytes):
+        shared = f" of a rank, over {held.ranks} ranks" if held.ranks > 1 else ""
+        why = f"the Trainer takes {held.weights / _GIB:.1f} GiB of weights{shared} to {device} ({_named(gpu)}), which has {need(gpu.total_bytes) / _GIB:.1f} GiB"
+        yield _raised(situation, "QVL501", Stage.TRAINER, why)
+
+
+def full_training(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """STEP: full fine-tuning whose weights, gradients and optimizer states are more than the GPU has. Only a named purpose counts: adapters that
+    nobody mentioned may still come."""
+    request = situation.request
+    if request.purpose != "full" or not request.purpose_named or request.trainer is None or request.peft or request.trains_on_cpu:
+        return
+    if need(draft.quantization) is not None:
+        return
+    held = _of_a_process(situation, _stored(situation, draft))
+    devices = need(draft.devices)
+    spread = sorted(name for name in devices if name.startswith("cuda"))
+    homes = spread if len(spread) > 1 else [_home(situation, spread)]
+    gpus = [gpu for name in homes if (gpu := _gpu(situation, name)) is not None]
+    if not gpus or len(gpus) < len(homes):
+        return
+    room = sum(need(gpu.total_bytes) for gpu in gpus)
+    if held.total_bytes > room:
+        parts = ", ".join(f"{size / _GIB:.1f} GiB of {what}" for what, size in _parts(held) if size)
+        shared = f" a rank, over {held.ranks} ranks" if held.ranks > 1 else ""
+        where = f"{_named(gpus[0])} has" if len(gpus) == 1 else f"the {len(gpus)} GPUs have"
+        why = (
+            f"full fine-tuning holds {parts}{shared}, {held.total_bytes / _GIB:.1f} GiB together, and {where} {room / _GIB:.1f} GiB"
+        )
+        yield _raised(situation, "QVL502", Stage.STEP, why, "every weight is trained")
+
+
+def _parts(held: Training) -> tuple[tuple[str, float], ...]:
+    return ("weights", held.weights), ("gradients", held.gradients), (f"{held.optimizer}'s states", held.states)
+
+
+def _stored(situation: Situation, draft: Draft) -> tuple[Stored, ...]:
+    return in_memory(situation.checkpoint, draft.dtype, draft.quantization)
+
+
+def _per_device(stored: tuple[Stored, ...], homes: Mapping[str, str]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for tensor in stored:
+        device = covering(homes, tensor.name) or homes.get("", "cpu")
+        sizes[device] = sizes.get(device, 0) + tensor.total_bytes
+    return sizes
+
+
+def _of_a_process(situation: Situation, stored: tuple[Stored, ...]) -> Training:
+    """What one process holds. Raises Undecided where it is not known whether the model is sharded."""
+    trainer, launch = situation.request.trainer or {}, situation.facts.launch
+    given, sharded = trainer.get("deepspeed"), bool(trainer.get("fsdp"))
+    if isinstance(launch, Unknown) or may_be_rank(launch):
+        raise Undecided("how many ranks hold the model")
+    if given is not None and not isinstance(given, Mapping):
+        raise Undecided("the DeepSpeed configuration was not read")
+    if not given and not sharded and (need(launch.fsdp) or need(launch.deepspeed_zero)):
+        raise Undecided("how the launch shards the model")
+    zero = given.get("zero_optimization") if given else None
+    stage = zero.get("stage", 0) if isinstance(zero, Mapping) else 0
+    if given and (not stage or not isinstance(stage, int)):
+        raise Undecided("which stage of ZeRO is in use")
+    if sharded and ("offload" in str(trainer["fsdp"]) or fsdp.settings(situation.request).get("offload_params")):
+        raise Undecided("FSDP keeps the weights in RAM")
+    away = False
+    if isinstance(zero, Mapping):
+        if zero.get("offload_param"):
+            raise Undecided("ZeRO keeps the weights in RAM")
+        away = bool(zero.get("offload_optimizer") or zero.get("cpu_offload"))
+    ranks = need(launch.world_size) if is_rank(launch) else 1
+    return training.full(stored, trainer, ranks=ranks, stage=int(stage), fsdp=sharded, offload=away)
+
+
+def _home(situation: Situation, spread: list[str]) -> str:
+    """The GPU to which a Trainer takes a model that lies on no GPU yet, or on one."""
+    if is_rank(situation.facts.launch):
+        if situation.home is None:
+            raise Undecided("which GPU is this rank's")
+        return f"cuda:{situation.home.ordinal}"
+    return spread[0] if spread else "cuda:0"
+
+
+def _gpu(situation: Situation, device: str) -> Gpu | None:
+    """The GPU of that name; None where it is none of these, or where models are mixed and CUDA may number them otherwise."""
+    kind, _, ordinal = device.partition(":")
+    if kind != "cuda" or not cuda.available(situation):
+        return None
+    devices = need(situation.devices)
+    number = int(ordinal) if ordinal.isdecimal() else 0
+    if number >= len(devices.visible):
+        return None
+    if devices.order_known:
+        return devices.visible[number]
+    return max(devices.visible, key=lambda gpu: need(gpu.total_bytes))
+
+
+def _named(gpu: Gpu) -> str:
+    return "the GPU" if isinstance(gpu.name, Unknown) else gpu.name
+
+
+def _raised(situation: Situation, code: str, stage: Stage, why: str, condition: str | None = None) -> WillRaise:
+    row = _TYPE.rows[-1] if isinstance(found := _row(situation), Unknown) else found
+    python = situation.facts.python
+    platform = Unknown("") if isinstance(python, Unknown) else python.platform
+    falls_back = isinstance(platform, Unknown) or platform.startswith("win") or platform.endswith("wsl")
+    if falls_back:
+        condition = " and ".join(filter(None, (condition, "the driver does not take the machine's RAM instead, as Windows' can")))
+    return WillRaise(code, stage, row.value, TEXT, "out-of-memory", why, condition, row.evidence)
+
+
+def _row(situation: Situation) -> Row[str] | Unknown:
+    try:
+        return _TYPE.row(situation.packages)
+    except Undecided as undecided:
+        return Unknown(undecided.reason)
