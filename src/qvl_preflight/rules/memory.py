@@ -11,7 +11,7 @@ from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 
 
-@rule("QVL501", Severity.WARNING, topic="oom-fit")
+@rule("QVL501", Severity.ERROR, topic="oom-fit")
 def weights_exceed_the_gpu(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterator[Finding]:
     """
     The weights are more than the GPU they go to has memory.

@@ -27,7 +27,7 @@ _TYPE: ByRelease[str] = ByRelease(
     "torch",
     Row("1.0", "1.13", "RuntimeError", Evidence.SOURCE, "torch 1.12: reports"),
     Row("1.13", "2.5", "OutOfMemoryError", Evidence.SOURCE, "torch 2.2.2 torch.cuda.OutOfMemoryError"),
-    Row("2.5", None, "OutOfMemoryError", Evidence.SOURCE, "torch 2.11.0 torch.OutOfMemoryError"),
+    Row("2.5", None, "OutOfMemoryError", Evidence.RECORDED, "torch 2.11.0 with transformers 5.17.0, recorded on an H100"),
 )
 TEXT = "CUDA out of memory. Tried to allocate"
 _GIB = 2**30
