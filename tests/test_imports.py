@@ -136,6 +136,7 @@ WITHIN_STACK = (
     "gptq",
     "bnb_environment",
     "bnb_library",
+    "bnb_moved",
     "bitsandbytes",
     "awq",
     "awq_kernels",

@@ -74,10 +74,10 @@ def quantized_weights_on_the_cpu(
     plan: LoadPlan, request: Request, devices: Devices | Unknown, remedies: Remedies
 ) -> Iterator[Finding]:
     """
-    Quantised weights land on the CPU although this process has a GPU.
+    GPTQ weights land on the CPU although this process has a GPU.
 
     ## What happens
-    Without a device_map a GPTQ or AWQ checkpoint is loaded on the CPU, and newer stacks run it there with a slow CPU kernel, without a word, while
+    Without a device_map a GPTQ checkpoint is loaded on the CPU, and newer stacks run it there with a slow CPU kernel, without a word, while
     the GPU idles. (bitsandbytes is the exception: it takes the current GPU.) A Trainer moves such a model to the GPU later, but a kernel that
     gptqmodel chose for the CPU stays.
 
@@ -93,11 +93,42 @@ def quantized_weights_on_the_cpu(
     ## Fix safety
     Safe: same weights, same numerics, a GPU that this process may already use. An explicit `device_map="cpu"` stays.
     """
+    yield from _left_on_the_cpu(plan, request, devices, remedies, "gptq")
+
+
+@rule("QVL422", Severity.WARNING, topic="awq-on-cpu", symptoms=(r"You have loaded an AWQ model on CPU and have a CUDA",))
+def awq_weights_on_the_cpu(plan: LoadPlan, request: Request, devices: Devices | Unknown, remedies: Remedies) -> Iterator[Finding]:
+    """
+    AWQ weights land on the CPU although this process has a GPU.
+
+    ## What happens
+    Without a device_map an AWQ checkpoint is loaded on the CPU. Up to transformers 4.57 a line in the log says so, and autoawq's kernels, which compute
+    on a GPU only, stop at the first forward; 5.x is silent, and gptqmodel runs the model there with a slow CPU kernel.
+
+    ## Example
+    ```python stack=middle-awq
+    AutoModelForCausalLM.from_pretrained("example/awq")
+    ```
+    Use instead:
+    ```python stack=middle-awq
+    AutoModelForCausalLM.from_pretrained("example/awq", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Safe: same weights, same numerics, a GPU that this process may already use. An explicit `device_map="cpu"` is another page's (QVL327).
+    """
+    yield from _left_on_the_cpu(plan, request, devices, remedies, "awq")
+
+
+def _left_on_the_cpu(
+    plan: LoadPlan, request: Request, devices: Devices | Unknown, remedies: Remedies, method: str
+) -> Iterator[Finding]:
+    """Weights that are quantised in this way, and that nobody sent to the CPU."""
     quantization = need(plan.quantization)
     if (
         quantization is None
         or not quantization.pre_quantized
-        or quantization.method not in ("gptq", "awq")
+        or quantization.method != method
         or request.asks_for_cpu
         or plan.blocked("cpu", "no-cuda", "quant-packages", "device-map")
     ):
@@ -108,17 +139,16 @@ def quantized_weights_on_the_cpu(
         return  # ZeRO-3 or FSDP puts the shards on the GPUs
     if request.trainer is not None and request.device_map is None and quantization.backend == "auto-gptq":
         return  # Trainer moves it, and auto-gptq's plain kernel runs on either device (recorded)
-    method = quantization.method.upper()
     if isinstance(devices, Unknown):
         if plan.dtype == "float32":
             return  # asked for by people who mean the CPU: GPU kernels take half precision
-        yield Finding(f"the {method} weights end on the CPU, whether or not this process has a GPU")
+        yield Finding(f"the {method.upper()} weights end on the CPU, whether or not this process has a GPU")
         return
     fix = remedies.on_gpu()
     if fix is None:
         return  # no GPU has room for it, or a launch that shards the model places it
     name = devices.visible[0].name
-    yield Finding(f"the {method} weights end on the CPU while {name if isinstance(name, str) else 'a GPU'} idles", fix=fix)
+    yield Finding(f"the {method.upper()} weights end on the CPU while {name if isinstance(name, str) else 'a GPU'} idles", fix=fix)
 
 
 @rule(

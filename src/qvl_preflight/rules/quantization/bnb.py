@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qvl_preflight.facts import Packages
 from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import LoadPlan, Situation, WillRaise
 from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
@@ -218,3 +219,44 @@ def bitsandbytes_has_no_library(plan: LoadPlan, situation: Situation) -> Iterato
     else:
         fix = Fix.display("Install a newer bitsandbytes", "pip install -U bitsandbytes")
     yield from as_planned(plan, "QVL335", fix)
+
+
+@rule(
+    "QVL336",
+    Severity.ERROR,
+    topic="bnb-to-device",
+    symptoms=(
+        r"`\.to` is not supported for `4-bit` or `8-bit`[\s\S]*dispatch_model|dispatch_model[\s\S]*`\.to` is not supported for `4-bit`",
+    ),
+)
+def accelerate_moves_the_model(plan: LoadPlan, packages: Packages) -> Iterator[Finding]:
+    """
+    accelerate moves a bitsandbytes model after the load, which this transformers refuses.
+
+    ## What happens
+    From 1.2 on accelerate calls `model.to(device)` where a device_map comes to one device, also where the call names none. transformers before 4.45 refuses
+    that for bitsandbytes models: `ValueError: .to is not supported for 4-bit or 8-bit bitsandbytes models`; from 4.45 on it does with a bitsandbytes before
+    0.43.2. Nothing in the call is wrong: the packages are of different years.
+
+    ## Example
+    ```python stack=older-4-bnb
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+    Use instead, with releases of one time:
+    ```python stack=middle-bnb
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, quantization_config=BitsAndBytesConfig(load_in_4bit=True))
+    ```
+
+    ## Fix safety
+    Shown, not applied: nothing is installed for you.
+    """
+    newer = packages.at_least("transformers", 4, 45)
+    commands = (
+        ("pip install 'bitsandbytes>=0.43.2'",)
+        if newer
+        else ("pip install 'accelerate<1.2'", "pip install 'transformers>=4.45' 'bitsandbytes>=0.43.2'")
+    )
+    fix = Fix.display(
+        "Install a newer bitsandbytes" if newer else "Install the accelerate of that time, or a newer transformers", *commands
+    )
+    yield from as_planned(plan, "QVL336", fix)
