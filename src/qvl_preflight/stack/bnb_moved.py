@@ -33,7 +33,7 @@ _MARKS_AFTERWARDS, _REFUSES_OLD_ALONE = (4, 38), (4, 45)
 _CAN_MOVE = (0, 43, 2)  # 4-bit weights (bitsandbytes)
 
 
-def moved(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+def moved_again(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """MATERIALISE: dispatch_model ends in ``model.to``, and that in a ValueError."""
     quantization = need(draft.quantization)
     if quantization is None or quantization.method != "bitsandbytes" or not situation.packages.at_least("accelerate", 1, 2):

@@ -5,7 +5,9 @@ The bytes: memory/weights.py, memory/training.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import wraps
 from typing import TYPE_CHECKING
 
 from qvl_preflight.devices import is_rank, may_be_rank
@@ -33,7 +35,22 @@ TEXT = "CUDA out of memory. Tried to allocate"
 _GIB = 2**30
 
 
-def weights(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+_Step = Callable[["Situation", "Draft"], Iterator[WillRaise]]
+
+
+def _if_known(step: _Step) -> _Step:
+    """What cannot be worked out is no open question of a call: nobody counts bytes for it, and most calls fit."""
+
+    @wraps(step)
+    def quiet(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+        with suppress(Undecided):
+            yield from step(situation, draft)
+
+    return quiet
+
+
+@_if_known
+def weights_fit(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """MATERIALISE: a device_map puts more weights on a GPU than its memory holds, be it as empty as it can be."""
     if situation.request.device_map is None or situation.request.kwargs.get("tp_plan") is not None:
         return
@@ -48,7 +65,8 @@ def weights(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             return
 
 
-def moved(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+@_if_known
+def move_fits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """TRAINER: a Trainer takes a model from the CPU to the GPU whole, which has not that much memory."""
     request = situation.request
     if not request.trains or request.trainer is None or request.trains_on_cpu or need(draft.devices) != ("cpu",):
@@ -62,7 +80,8 @@ def moved(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         yield _raised(situation, "QVL501", Stage.TRAINER, why)
 
 
-def full_training(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+@_if_known
+def training_fits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """STEP: full fine-tuning whose weights, gradients and optimizer states are more than the GPU has. Only a named purpose counts: adapters that
     nobody mentioned may still come."""
     request = situation.request

@@ -37,7 +37,7 @@ INSTEAD: Mapping[str, str | None] = {
 _NOT_ALONE = ("project", "use_cache", "use_cpu", "tp_size", "parallelism_config")
 
 
-def arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+def training_arguments(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """TRAINER: arguments that TrainingArguments of the installed release does not take. Python names the first."""
     named = [name for name in situation.request.trainer or () if name in _table()[1] and name not in _NOT_ALONE]
     release = situation.packages.release("transformers") if named else None
