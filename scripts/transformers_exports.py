@@ -120,7 +120,11 @@ def _exported(root: Path, module: str) -> set[str] | None:
                     listed = re.search(r"^__all__\s*=\s*\[(.*?)\]", other.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
                     names |= set(re.findall(r"\"(\w+)\"", listed.group(1))) if listed else set()
             return names
-    if module and re.search(rf"[\"'.]{module.rpartition('.')[2]}[\"']", (root / "__init__.py").read_text(encoding="utf-8")):
+    if (
+        module
+        and base.parent.is_dir()
+        and re.search(rf"[\"'.]{module.rpartition('.')[2]}[\"']", (root / "__init__.py").read_text(encoding="utf-8"))
+    ):
         return set(_own_names())  # made up at run time: it may have anything
     return None
 

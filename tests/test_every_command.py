@@ -28,13 +28,13 @@ def rightly(command: str, model: Path) -> list[str]:
     given = [command]
     for action in actions(command):
         if not action.option_strings and action.nargs not in ("?", "*", argparse.REMAINDER):
-            given.append(str(model) if action.metavar == "M" else next(iter(action.choices or ()), "QVL101"))
+            given.append(str(model) if action.metavar == "MODEL" else next(iter(action.choices or ()), "QVL101"))
         elif not action.option_strings and action.metavar == "FILE":
             given.append(str(model / "config.json"))  # any text: else it waits for standard input
     return given
 
 
-FILES = [(command, action.option_strings[-1]) for command in COMMANDS for action in actions(command) if action.option_strings and action.metavar == "F" and "--save" not in action.option_strings]  # fmt: skip
+FILES = [(command, action.option_strings[-1]) for command in COMMANDS for action in actions(command) if action.option_strings and action.metavar == "FILE" and "--save" not in action.option_strings]  # fmt: skip
 CHOICES = [(command, action.option_strings[-1]) for command in COMMANDS for action in actions(command) if action.option_strings and action.choices]  # fmt: skip
 BAD = {
     "missing": lambda path: None,

@@ -159,3 +159,9 @@ def test_relative_imports_are_read_as_transformers_reads_them() -> None:
     """Both of its patterns, over comments and functions as well; each module once, in order."""
     text = "from .b import x\nimport .a\ndef f():\n    from .c import y\n    from .b import z\nfrom . import d\nimport os\n"
     assert relative_imports(text) == ("a", "b", "c")
+
+
+def test_a_module_below_one_that_was_a_file_is_not_there() -> None:
+    """transformers.integrations became a package in 4.33; before that nothing lies below it."""
+    assert exports().has_module("transformers.integrations.deepspeed", (4, 32, 0)) is False
+    assert exports().has_module("transformers.integrations.deepspeed", (4, 33, 3)) is True

@@ -14,7 +14,7 @@ from qvl_preflight.rule import select_rules
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     call_options(parser)
-    parser.add_argument("--fix", action="store_true", help="print the corrected call")
+    parser.add_argument("--fix", action="store_true", help="print the corrected call; the exit code is that of the corrected call")
     parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix: apply edits that may change the result")
     report_options(parser)
 

@@ -24,10 +24,12 @@ _AS_LIKELY = 0.2  # causes whose confidence differs by less are told apart by a 
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the log; - or nothing: standard input")
-    parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save on the machine where it happened")
+    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="the log or traceback; - or nothing: standard input")
+    parser.add_argument("--facts", metavar="FILE", help="facts saved with doctor --save on the machine where it happened")
     parser.add_argument("--here", action="store_true", help="it happened on this machine: combine with what it shows")
-    parser.add_argument("--json", action="store_true", help="a list: code, topic, title, message, confidence, fix, evidence")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON list: code, topic, title, message, confidence, fix, evidence"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,9 +14,11 @@ from qvl_preflight.facts_from import facts_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="M", help="a folder or hub id: say what its plain call will do here, too")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a folder or hub id: also say what loading it without further arguments does here"
+    )
     online_options(parser)
-    parser.add_argument("--save", metavar="F", help="write the facts to F, to be replayed with --facts")
+    parser.add_argument("--save", metavar="FILE", help="write the facts of this machine to FILE, for --facts")
     report_options(parser)
 
 

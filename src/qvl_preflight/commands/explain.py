@@ -9,7 +9,7 @@ from qvl_preflight.api import explain
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("code", help="QVL306, or the rule's name")
+    parser.add_argument("code", metavar="RULE", help="its code or name: QVL306, kernel-refuses-the-cpu")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,16 +8,18 @@ from qvl_preflight.settings import read_settings
 
 
 def call_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="M", help="a folder or hub id, or the YAML of a LLaMA-Factory job")
+    parser.add_argument("model", metavar="MODEL", help="a folder or hub id, or the YAML of a LLaMA-Factory job")
     purposes = ("inference", "lora", "qlora", "full", "quantize")
-    parser.add_argument("--purpose", choices=purposes, help="what the model is loaded for")
-    parser.add_argument("--class", dest="loader", metavar="C", help="the class that is called, AutoModelForCausalLM say")
-    value = "one argument: JSON, torch.float16, GPTQConfig(bits=4), else a string"
-    parser.add_argument("--set", dest="pairs", metavar="K=V", action="append", default=[], help=value)
-    parser.add_argument("--kwargs", metavar="F", help="the arguments as a JSON file, in plain form")
-    parser.add_argument("--peft", metavar="F", help="an adapter_config.json, or its folder")
     parser.add_argument(
-        "--trainer", metavar="F", help="TrainingArguments, DeepSpeed's or accelerate's configuration; {} for the defaults"
+        "--purpose", choices=purposes, help="what the model is loaded for (default: as --peft and --trainer say, else inference)"
+    )
+    parser.add_argument("--class", dest="loader", metavar="CLASS", help="the class that is called, such as AutoModelForCausalLM")
+    value = "one argument of the call: JSON, torch.float16, GPTQConfig(bits=4), else a string"
+    parser.add_argument("--set", dest="pairs", metavar="KEY=VALUE", action="append", default=[], help=value)
+    parser.add_argument("--kwargs", metavar="FILE", help="all arguments of the call as a JSON file, in plain form")
+    parser.add_argument("--peft", metavar="FILE", help="an adapter_config.json, or its folder")
+    parser.add_argument(
+        "--trainer", metavar="FILE", help="a file of TrainingArguments, DeepSpeed or accelerate; {} for a Trainer with its defaults"
     )
     online_options(parser)
 
@@ -26,7 +28,9 @@ def online_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--online", action="store_true", help="ask the hub for config.json, code and headers of a model that is not here"
     )
-    parser.add_argument("--timeout", metavar="S", type=_seconds, default=30.0, help="with --online: how long to wait (default: 30)")
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, default=30.0, help="with --online: how long to wait (default: 30)"
+    )
 
 
 def _seconds(text: str) -> float:
@@ -40,19 +44,19 @@ def _seconds(text: str) -> float:
 
 
 def report_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save, in place of this machine")
-    parser.add_argument("--json", action="store_true", help="print report/1")
+    parser.add_argument("--facts", metavar="FILE", help="facts saved with doctor --save, in place of this machine")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON (its schema: qvl-preflight schema report)")
     parser.add_argument(
         "--select",
-        metavar="R",
+        metavar="RULES",
         action="append",
         default=[],
-        help="only these rules: codes, beginnings of codes, names, topics; commas",
+        help="only these rules, by code, beginning of a code, name or topic; separated by commas",
     )
-    parser.add_argument("--ignore", metavar="R", action="append", default=[], help="not these rules")
+    parser.add_argument("--ignore", metavar="RULES", action="append", default=[], help="all but these rules, named in the same way")
     parser.add_argument("--fail-on", choices=("error", "warning", "note"), help="exit 1 from this severity on (default: error)")
-    parser.add_argument("--quiet", action="store_true", help="the verdict alone")
-    parser.add_argument("--no-color", action="store_true", help="no colour, wherever it goes")
+    parser.add_argument("--quiet", action="store_true", help="print the verdict alone")
+    parser.add_argument("--no-color", action="store_true", help="print without colour")
 
 
 def with_settings(arguments: argparse.Namespace) -> None:

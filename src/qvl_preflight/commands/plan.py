@@ -13,8 +13,8 @@ from qvl_preflight.planner import make_plan
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     call_options(parser)
-    parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save, in place of this machine")
-    parser.add_argument("--json", action="store_true", help="print plan/1")
+    parser.add_argument("--facts", metavar="FILE", help="facts saved with doctor --save, in place of this machine")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from qvl_preflight.rule import all_rules
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="code, name, topic, severity, summary, fixable")
+    parser.add_argument("--json", action="store_true", help="print as JSON: code, name, topic, severity, summary, fixable")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,9 @@ from qvl_preflight.schemas import facts_schema, report_schema
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("facts", "report"))
+    parser.add_argument(
+        "what", choices=("facts", "report"), help="of the facts that doctor --save writes, or of the report that --json prints"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,12 +13,16 @@ from qvl_preflight.stack.proven import METHODS, PURPOSES, nearest
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--purpose", choices=PURPOSES, default="inference", help="what it must do (default: inference)")
+    parser.add_argument("--purpose", choices=PURPOSES, default="inference", help="what the releases must do (default: inference)")
     method = "how the checkpoint is quantised (default: none)"
     parser.add_argument("--method", choices=METHODS, default="none", help=method)
-    parser.add_argument("--python", metavar="3.11", help="the Python that it must install on (default: the one of the facts)")
-    parser.add_argument("--facts", metavar="F", help="facts saved with doctor --save, in place of this machine")
-    parser.add_argument("--json", action="store_true", help="packages, Python, where it was seen, what would change")
+    parser.add_argument(
+        "--python", metavar="3.11", help="the Python that they must install on (default: this one, or that of --facts)"
+    )
+    parser.add_argument("--facts", metavar="FILE", help="facts saved with doctor --save, in place of this machine")
+    parser.add_argument(
+        "--json", action="store_true", help="print as JSON: packages, Python, where they were seen, what would change"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ _REASONS = {
     16: "the GPU must be reset",
     17: "the operating system or a control group blocks the device",
     999: "unknown error",
-    18: "driver and library versions do not match: restart the machine, or reload the kernel module",
+    18: "driver and library versions do not match",
 }
 NOT_SUPPORTED = 3
 _PATIENCE = 20  # seconds; an H100 answers in 0.1, a driver without persistence mode wakes eight GPUs in about 10

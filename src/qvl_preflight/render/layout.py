@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.missing import MISSING
-from qvl_preflight.render.machine import machine_lines, plan_line
+from qvl_preflight.render.machine import because, machine_lines, plan_line
 from qvl_preflight.render.words import STAGE, headline, shown, verdict_of_call
 from qvl_preflight.request import show
 
@@ -153,7 +153,7 @@ def _skipped(report: Report, width: int) -> Iterator[Line]:
     for item in relevant:
         by_reason.setdefault(item.reason, []).append(item)
     yield from _title("Not checked")
-    yield from _grid([("?", f"{_few(items)}: {reason}", None) for reason, items in by_reason.items()], width)
+    yield from _grid([("?", f"{_few(items)}{because(reason)}", None) for reason, items in by_reason.items()], width)
 
 
 def _few(items: list[Skipped]) -> str:

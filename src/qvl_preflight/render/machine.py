@@ -47,8 +47,7 @@ def machine_lines(facts: Facts) -> list[tuple[str, str]]:
         lines.append(
             (
                 "host",
-                f"{_text(facts.host.cpu_count)} CPUs, {bytes_text(facts.host.ram_available_bytes)} of {bytes_text(facts.host.ram_total_bytes)} RAM free"
-                + _place(facts.host),
+                f"{_text(facts.host.cpu_count)} CPUs, {_ram(facts.host)}{_place(facts.host)}",
             )
         )
     return lines
@@ -57,6 +56,12 @@ def machine_lines(facts: Facts) -> list[tuple[str, str]]:
 def _python(python: Python) -> str:
     kind = "" if isinstance(python.environment, Unknown) else f", {python.environment} environment"
     return f"{_text(python.version)} on {_text(python.platform)}{'' if kind == ', system environment' else kind}"
+
+
+def _ram(host: Host) -> str:
+    if isinstance(host.ram_total_bytes, Unknown) and isinstance(host.ram_available_bytes, Unknown):
+        return "RAM not known"
+    return f"{bytes_text(host.ram_available_bytes)} of {bytes_text(host.ram_total_bytes)} RAM free"
 
 
 def _place(host: Host) -> str:
@@ -69,7 +74,7 @@ def _gpu_lines(facts: Facts) -> list[tuple[str, str]]:
     module = False if isinstance(facts.nvidia, Unknown) else facts.nvidia.kernel_module
     loaded = [("driver", f"{module} is loaded")] if isinstance(module, str) else []
     if isinstance(facts.gpus, Unknown):
-        return [("GPU", f"unknown: {facts.gpus.reason}"), *loaded]
+        return [("GPU", f"unknown{because(facts.gpus.reason)}"), *loaded]
     if not facts.gpus:
         others = facts.other_gpus
         none = f"{', '.join(_VENDORS.get(name, name) for name in others)}; none of NVIDIA's" if others else "none"
@@ -94,7 +99,7 @@ def _torch(facts: Facts) -> str:
     if installed is False:
         return "not installed"
     if isinstance(torch, Unknown):
-        return f"build unknown: {torch.reason}"
+        return f"build unknown{because(torch.reason)}"
     if torch.cuda_build is False:
         other = next(
             (
@@ -112,7 +117,7 @@ def _torch(facts: Facts) -> str:
 def _packages(facts: Facts) -> str:
     packages = facts.packages
     if isinstance(packages, Unknown):
-        return f"unknown: {packages.reason}"
+        return f"unknown{because(packages.reason)}"
     shown = [f"{name} {packages[name]}" for name in _SHOWN if isinstance(packages.get(name), str)]
     return ", ".join(shown) or "none of those that load models"
 
@@ -120,7 +125,7 @@ def _packages(facts: Facts) -> str:
 def _launch(facts: Facts) -> str:
     launch = facts.launch
     if isinstance(launch, Unknown):
-        return f"unknown: {launch.reason}"
+        return f"unknown{because(launch.reason)}"
     if isinstance(launch.world_size, int) and launch.world_size > 1:
         return f"{_text(launch.launcher)}, rank {_text(launch.rank)} of {launch.world_size}, local rank {_text(launch.local_rank)}"
     return f"{_text(launch.launcher)}, one process"
@@ -147,6 +152,11 @@ def plan_line(plan: LoadPlan, *, shared: bool = False) -> str:
         about = "about " if plan.split_is_about else ""
         parts += [f"{about}{bytes_text(size)} of weights on {device}" for device, size in plan.memory.items()]
     return ", ".join(parts)
+
+
+def because(reason: str) -> str:
+    """A reason after what it explains: behind a colon, unless it has one itself."""
+    return f" ({reason})" if ": " in reason else f": {reason}"
 
 
 def bytes_text(size: int | Unknown) -> str:

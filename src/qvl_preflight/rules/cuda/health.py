@@ -83,7 +83,7 @@ def silent_driver(facts: Facts) -> Iterator[Finding]:
         yield Finding(message, "import", fix=_whole_driver(facts), severity=Severity.NOTE)
     elif isinstance(code, int) and code not in (0, 4, 9, 18):  # those have rules of their own
         yield Finding(
-            f"the kernel driver {nvidia.kernel_module} is loaded, and NVML does not answer: {facts.gpus.reason.removeprefix('NVML: ')}",
+            f"the kernel driver {nvidia.kernel_module} is loaded, and NVML, which nvidia-smi asks, does not answer: {facts.gpus.reason.removeprefix('NVML: ')}",
             "import",
             fix=_revive(facts),
         )

@@ -179,7 +179,11 @@ def stale_rank_variables(launch: Launch, env: Mapping[str, str], plan: LoadPlan 
         where = "in this notebook" if in_notebook else "for a process that no launcher started"
         command = f"import os; [os.environ.pop(name, None) for name in {list(left)}]" if in_notebook else f"unset {' '.join(left)}"
         fix = Fix.display("Remove them before anything of torch or accelerate is used", command)
-        yield Finding(f"{shown} {'is' if len(left) == 1 else 'are'} set {where}", "train", fix=fix)
+        yield Finding(
+            f"{shown} {'is' if len(left) == 1 else 'are'} set {where}: Trainer and accelerate take it for a rank of a launch, and may wait for the others",
+            "train",
+            fix=fix,
+        )
 
 
 @rule("QVL209", Severity.ERROR, topic="no-cuda-visible", environment=True)
