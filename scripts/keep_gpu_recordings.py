@@ -41,7 +41,8 @@ def outcome(line: dict[str, Any]) -> dict[str, Any]:
     out = {key: line[key] for key in ("id", "model", "kwargs", "purpose", "action", "outcome") if key in line}
     out["stage"] = STAGES.get(line["stage"], line["stage"])
     out |= {key: line[key] for key in ("env", "trainer", "devices", "grads", "grad_norm", "finite") if line.get(key) is not None}
-    if line.get("linear"):
+    # record.py looks at q_proj alone: where the call keeps it out of the quantisation, it says nothing of the layers that are quantised.
+    if line.get("linear") and "q_proj" not in (line["kwargs"].get("quantization_config") or {}).get("llm_int8_skip_modules", ()):
         out["linear"] = line["linear"].split(".")[0]
     if "error" in line:
         out["error"] = {"type": line["error"]["type"], "message": line["error"]["message"][:200]}

@@ -99,6 +99,15 @@ def test_adapters_are_upcast_from_peft_0_12_on(checkpoints: Path, peft: str, rai
     assert ("QVL810" in codes(found)) == raises
 
 
+@pytest.mark.parametrize(("asked", "raises"), [("bfloat16", "NotImplementedError"), ("float16", "ValueError"), ("float32", None)])
+def test_the_scaler_takes_float32_alone(checkpoints: Path, asked: str, raises: str | None) -> None:
+    """A model in half precision stops at the first step, each kind with its own words; bf16=True scales nothing."""
+    found = report(checkpoints, "a100", {"fp16": True}, "full", device_map={"": 0}, dtype=Dtype(asked))
+    said = [finding.raises.type for finding in found.findings if finding.code == "QVL810" and finding.raises]
+    assert said == ([] if raises is None else [raises])
+    assert "QVL810" not in codes(report(checkpoints, "a100", {"bf16": True}, "full", device_map={"": 0}, dtype=Dtype(asked)))
+
+
 def test_deepspeed_scales_by_itself(checkpoints: Path) -> None:
     """Its float16 engine keeps float32 copies of the weights."""
     trainer = {"fp16": True, "deepspeed": {"zero_optimization": {"stage": 2}}}

@@ -210,6 +210,13 @@ def _text_model(config: Mapping[str, Any]) -> str:
 # ── the scaler of fp16 training ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 _UNSCALE = "Attempting to unscale FP16 gradients."
+# torch ATen/native/cuda/AmpKernels.cu has a kernel for float32 and float16 alone; older releases word it the same way, as a RuntimeError.
+_UNSCALE_BFLOAT16 = "\"_amp_foreach_non_finite_check_and_unscale_cuda\" not implemented for 'BFloat16'"
+_NO_KERNEL: ByRelease[str] = ByRelease(
+    "torch",
+    Row("1.10", "2.11", "RuntimeError", Evidence.SOURCE, "torch 1.13, 2.1: reports"),
+    Row("2.11", None, "NotImplementedError", Evidence.RECORDED, "torch 2.11.0 on an H100"),
+)
 _PEFT_UPCASTS = (
     0,
     12,
@@ -217,7 +224,7 @@ _PEFT_UPCASTS = (
 
 
 def unscale(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """STEP: fp16=True with trainable weights that are float16 themselves (torch amp/grad_scaler.py _unscale_grads_)."""
+    """STEP: fp16=True with trainable weights that are no float32 (torch amp/grad_scaler.py _unscale_grads_)."""
     request, trainer = situation.request, situation.request.trainer or {}
     if trainer.get("fp16") is not True or not request.trains or request.trains_on_cpu:
         return
@@ -225,14 +232,18 @@ def unscale(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if scales is True:
         return
     quantization = need(draft.quantization)
-    if quantization is not None or draft.dtype != "float16" or not cuda.available(situation):
+    if quantization is not None or draft.dtype not in ("float16", "bfloat16") or not cuda.available(situation):
         return
     if request.purpose in ("lora", "qlora") and situation.packages.at_least("peft", *_PEFT_UPCASTS):
         return
     what = "the weights that are trained" if request.purpose == "full" else "the adapters, which this peft makes like the weights,"
-    why = f"{what} are float16, and fp16=True scales gradients, which takes float32 weights"
+    why = f"{what} are {draft.dtype}, and fp16=True scales gradients, which takes float32 weights"
     condition = "neither DeepSpeed nor FSDP is in use" if scales is None else None
-    yield WillRaise("QVL810", Stage.STEP, "ValueError", _UNSCALE, "fp16-unscale", why, condition, Evidence.SOURCE)
+    kind, text, evidence = "ValueError", _UNSCALE, Evidence.RECORDED
+    if draft.dtype == "bfloat16":
+        row = _NO_KERNEL.row(situation.packages)
+        kind, text, evidence = row.value, _UNSCALE_BFLOAT16, row.evidence
+    yield WillRaise("QVL810", Stage.STEP, kind, text, "fp16-unscale", why, condition, evidence)
 
 
 def _scales_otherwise(situation: Situation) -> bool | None:

@@ -114,15 +114,16 @@ def fp16_and_bf16(plan: LoadPlan) -> Iterator[Finding]:
     )
 
 
-@rule("QVL810", Severity.WARNING, topic="fp16-unscale", symptoms=(r"Attempting to unscale FP16 gradients",))
+@rule("QVL810", Severity.ERROR, topic="fp16-unscale", symptoms=(r"Attempting to unscale FP16 gradients",))
 def float16_weights_with_fp16(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     """
-    fp16=True, and the weights that are trained are float16 themselves.
+    fp16=True, and the weights that are trained are float16 or bfloat16 themselves.
 
     ## What happens
     Mixed precision keeps the trained weights in float32, computes in float16 and scales the gradients. Where the weights are float16 too, the first step raises
-    `ValueError: Attempting to unscale FP16 gradients`. In full fine-tuning that is a model loaded in float16; with LoRA a peft before 0.12, which makes
-    adapters in the dtype of the model.
+    `ValueError: Attempting to unscale FP16 gradients`; where they are bfloat16, torch has no kernel for it: `"_amp_foreach_non_finite_check_and_unscale_cuda"
+    not implemented for 'BFloat16'`. In full fine-tuning that is a model loaded in half precision, as transformers 5 does where nothing else is asked for; with
+    LoRA a peft before 0.12, which makes adapters in the dtype of the model. For a bfloat16 model bf16=True is the other way out.
 
     ## Example
     ```python hardware=a100 purpose=full trainer=fp16
