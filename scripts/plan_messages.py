@@ -18,6 +18,7 @@ TABLE = STACK.parent / "tables" / "messages.txt"
 _CODE = re.compile(r"QVL\d{3}")
 _FIELDS = ("code", "stage", "type", "text")
 _LEAST = 14  # letters that a text must have to say anything
+_OF_ANYTHING = ("list index out of range",)  # what every program may raise betrays nothing
 
 
 class Text(str):
@@ -354,7 +355,11 @@ def table() -> str:
     for code, kind, text in messages():
         releases = getattr(text, "releases", "") or "-"
         text = re.sub(r"\s+", " ", text).strip()
-        if _CODE.fullmatch(code) and len(re.sub(r"\{\}|[^A-Za-z]", "", _ANYTHING.sub("", text))) >= _LEAST:
+        if (
+            text not in _OF_ANYTHING
+            and _CODE.fullmatch(code)
+            and len(re.sub(r"\{\}|[^A-Za-z]", "", _ANYTHING.sub("", text))) >= _LEAST
+        ):
             lines.add(f"{code} {kind if kind.isidentifier() else '-'} {releases} {text}")
     return "\n".join(sorted(lines)) + "\n"
 

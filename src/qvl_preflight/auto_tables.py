@@ -66,6 +66,11 @@ class AutoTables:
         """Was this release read?"""
         return release[:2] in self.releases
 
+    @property
+    def autos(self) -> Collection[str]:
+        """The Auto classes of any release."""
+        return self._autos
+
     def is_auto(self, name: str) -> bool:
         """Is it an Auto class of any release?"""
         return name in self._autos

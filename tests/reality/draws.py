@@ -1,50 +1,22 @@
-"""Calls that nobody thought of: hypothesis draws the arguments, the same ones for the same seed."""
+"""Calls that nobody thought of: hypothesis draws the arguments, the same ones for the same seed.
+
+Each argument is drawn from what people write when all is well, or, one time in four, from what they get wrong: a call in which everything
+is wrong says little, since the first mistake hides the others.
+"""
 
 from __future__ import annotations
 
-import json
+from random import Random
 from typing import Any
 
+import drawn_values as values
 from grid import Case
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-MODELS = ("gptq-int4", "gptq-int8", "gptq-int4-desc", "gptq-int4-g-1", "gptq-int4-g32", "plain-bf16", "plain-fp16")
-_NOTHING = "nothing"  # the argument is not given
-
-
-def _config(name: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Case]:
-    return st.fixed_dictionaries({"__class__": st.just(name)}, optional=fields)
-
-
-_DTYPE = st.sampled_from(
-    ["auto", "float16", "bfloat16", "float32", {"__dtype__": "float16"}, {"__dtype__": "bfloat16"}, {"__dtype__": "float32"}]
-)
-_GPTQ = _config(
-    "GPTQConfig", use_exllama=st.booleans(), disable_exllama=st.booleans(), exllama_config=st.sampled_from([{"version": 1}, {"version": 2}]),
-    backend=st.sampled_from(["auto", "auto_trainable", "torch", "triton"]),
-).flatmap(lambda config: st.sampled_from([4, 8]).map(lambda bits: {**config, "bits": bits}))  # fmt: skip
-_BNB = _config(
-    "BitsAndBytesConfig", load_in_4bit=st.booleans(), load_in_8bit=st.booleans(), llm_int8_enable_fp32_cpu_offload=st.booleans(),
-    bnb_4bit_quant_type=st.sampled_from(["nf4", "fp4"]), bnb_4bit_compute_dtype=st.just({"__dtype__": "bfloat16"}),
-)  # fmt: skip
-_PLACES = st.sampled_from(["cpu", "cuda", "cuda:0", "disk", 0, 1, "meta"])
-_MAPS = st.one_of(
-    st.sampled_from([None, "auto", "balanced", "sequential", "balanced_low_0", "cpu", "cuda", "cuda:0", 0, {"": 0}, {"": "cpu"}, {"": "disk"}]),
-    st.fixed_dictionaries(
-        {"model.embed_tokens": _PLACES, "model.layers.0": _PLACES, "model.layers.1": _PLACES, "model.norm": _PLACES, "lm_head": _PLACES}
-    ),
-)  # fmt: skip
-_LIMITS = st.sampled_from([{"cpu": "1GB"}, {0: "1GB", "cpu": "1GB"}, {"cpu": "200KB"}, {"cpu": 10**9}, {"disk": "1GB"}])
-_KWARGS = st.fixed_dictionaries(
-    {},
-    optional={
-        "device_map": _MAPS, "torch_dtype": _DTYPE, "dtype": _DTYPE, "quantization_config": st.one_of(_GPTQ, _BNB), "max_memory": _LIMITS,
-        "load_in_4bit": st.booleans(), "load_in_8bit": st.booleans(), "low_cpu_mem_usage": st.booleans(),
-        "attn_implementation": st.sampled_from(["eager", "sdpa", "flash_attention_2", "flash_attention"]), "use_cache": st.booleans(),
-        "offload_folder": st.just("/tmp/qvl-preflight-offload"),
-    },
-)  # fmt: skip
+MODELS = ("gptq-int4", "gptq-int8", "gptq-int4-desc", "gptq-int4-g-1", "gptq-int4-g32", *("plain-bf16", "plain-fp16") * 2)
+LORA = {"r": 4, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+_PARTS = ("model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm", "lm_head")
 
 
 def draws(number: int, start: int) -> list[Case]:
@@ -53,21 +25,77 @@ def draws(number: int, start: int) -> list[Case]:
 
     @seed(start)
     @settings(
-        max_examples=4 * number, database=None, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=2 * number, database=None, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck)
     )
-    @given(st.sampled_from(MODELS), _KWARGS, st.sampled_from(["forward", "forward", "lora_step"]))
-    def draw(model: str, kwargs: Case, action: str) -> None:
-        purpose = (
-            "inference" if action == "forward" else "lora" if model.startswith("plain") and not _quantised(kwargs) else "qlora"
-        )
-        case = {"model": model, "kwargs": kwargs, "purpose": purpose, "action": action}
-        name = json.dumps(case)
-        if len(found) < number and len(kwargs) <= 5:
-            found.setdefault(name, {"id": f"{start}-{len(found):03d}", **case})
+    @given(
+        st.randoms(use_true_random=True)
+    )  # without the small steps from call to call that hypothesis takes to find an error again
+    def draw(random: Random) -> None:
+        case = _Draw(random).call()
+        if len(found) < number:
+            found.setdefault(repr(case), {"id": f"{start}-{len(found):03d}", **case})
 
     draw()
     return list(found.values())
 
 
-def _quantised(kwargs: Case) -> bool:
-    return bool(kwargs.get("quantization_config") or kwargs.get("load_in_4bit") or kwargs.get("load_in_8bit"))
+class _Draw:
+    """One call: the model, the class, some arguments, and what is done with the model."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+
+    def one_in(self, count: int) -> bool:
+        return self.random.randrange(count) == 0
+
+    def of(self, good: tuple[Any, ...], odd: tuple[Any, ...] = ()) -> Any:
+        return self.random.choice(odd if odd and self.one_in(4) else good)
+
+    def some(self, names: Any, most: int, least: int = 0) -> list[str]:
+        return self.random.sample(sorted(names), self.random.randint(least, most))
+
+    def call(self) -> Case:
+        model, kwargs = self.of(MODELS), dict[str, Any]()
+        if not self.one_in(4):
+            kwargs["device_map"] = self.parts() if self.one_in(5) else self.of(values.MAPS, values.ODD_MAPS)
+        if self.one_in(2):
+            kwargs[self.of(("torch_dtype", "torch_dtype", "dtype"))] = self.of(values.DTYPES, values.ODD_DTYPES)
+        if self.one_in(2):
+            kwargs["quantization_config"] = self.quantization(model)
+        kwargs |= {name: self.of(*values.OTHERS[name]) for name in self.some(values.OTHERS, 2)}
+        if self.one_in(10):
+            name = self.of(tuple(values.UNREAD))
+            kwargs[name] = values.UNREAD[name]
+        return {"model": model, "kwargs": kwargs, **self.use(model, kwargs)}
+
+    def use(self, model: str, kwargs: Case) -> Case:
+        """What the model is loaded for."""
+        if self.one_in(3):
+            given = any(kwargs.get(name) for name in ("quantization_config", "load_in_4bit", "load_in_8bit"))
+            adapters = (
+                {name: self.of(*values.ADAPTERS[name]) for name in self.some(values.ADAPTERS, 2, 1)} if self.one_in(2) else {}
+            )
+            purpose = "lora" if model.startswith("plain") and not given else "qlora"
+            return {"purpose": purpose, "action": "lora_step", **({"peft": LORA | adapters} if adapters else {})}
+        loader = {"loader": self.of(values.LOADERS)} if self.one_in(4) else {}
+        return {"purpose": "inference", "action": "forward", **loader}
+
+    def quantization(self, model: str) -> Any:
+        """The checkpoint's own method most often, on a plain one bitsandbytes; else any other."""
+        if self.one_in(5):
+            return self.of(values.ODD_CONFIGS)
+        gptq = model.startswith("gptq") != self.one_in(6)
+        fields = values.GPTQ if gptq else values.BNB
+        chosen = {name: self.of(fields[name]) for name in self.some(fields, 2)}
+        if gptq:
+            return {"__class__": "GPTQConfig", "bits": 8 if model == "gptq-int8" else 4} | chosen
+        return {"__class__": "BitsAndBytesConfig", self.of(("load_in_4bit", "load_in_8bit")): True} | chosen
+
+    def parts(self) -> Case:
+        """A map that names the modules one by one, now and then without one of them, or with one too many."""
+        found = {name: self.of(values.PLACES) for name in _PARTS}
+        if self.one_in(3):
+            del found[self.of(_PARTS)]
+        if self.one_in(6):
+            found[self.of(("model.rotary_emb", "", "vision_tower"))] = self.of(values.PLACES)
+        return found

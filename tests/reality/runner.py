@@ -2,7 +2,7 @@
 
 usage: runner.py MODELS < cases.jsonl > outcomes.jsonl
 
-A case: {"id", "model", "kwargs" (plain form), "purpose", "action": "forward" | "lora_step", "fix": true}. With "fix" the kwargs go through
+A case: {"id", "model", "kwargs" (plain form), "loader", "purpose", "action": "forward" | "lora_step", "peft", "fix": true}. With "fix" the kwargs go through
 qvl_preflight.fix_kwargs first, as live objects, with the facts of this very process.
 """
 
@@ -24,15 +24,23 @@ FORK_LIMIT_S, LIMIT_S = 45, 300  # gptqmodel keeps threads; a fork that catches 
 def decode(value: Any) -> Any:
     """Plain form → live objects."""
     import torch
-    import transformers
 
     if isinstance(value, dict):
         if "__dtype__" in value:
             return getattr(torch, value["__dtype__"])
+        if "__device__" in value:
+            return torch.device(value["__device__"])
         if "__class__" in value:
-            return getattr(transformers, value["__class__"])(**{k: decode(v) for k, v in value.items() if k != "__class__"})
+            return named(value["__class__"])(**{k: decode(v) for k, v in value.items() if k != "__class__"})
         return {(int(k) if k.lstrip("-").isdigit() else k): decode(v) for k, v in value.items()}
     return value
+
+
+def named(name: str) -> Any:
+    """A class of transformers, imported as a program does it."""
+    scope: dict[str, Any] = {}
+    exec(f"from transformers import {name}", scope)
+    return scope[name]
 
 
 def run(case: dict[str, Any], models: str) -> dict[str, Any]:
@@ -40,19 +48,21 @@ def run(case: dict[str, Any], models: str) -> dict[str, Any]:
     out: dict[str, Any] = {"id": case["id"], "outcome": "error", "stage": "load"}
     try:
         import torch
-        import transformers
 
+        loader = named(case.get("loader", "AutoModelForCausalLM"))
         kwargs = decode(case["kwargs"])
         path = os.path.join(models, case["model"])
         if case.get("fix"):
             import qvl_preflight
 
-            peft = LORA if case["action"] == "lora_step" else None
+            peft = case.get("peft", LORA) if case["action"] == "lora_step" else None
             fixed = qvl_preflight.fix_kwargs(path, purpose=case["purpose"], peft=peft, **kwargs)
             out["changes"] = [change.path for change in fixed.changes]
             out["remaining"] = [finding.code for finding in fixed.remaining.findings if finding.severity.value == "error"]
             kwargs = dict(fixed)
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, **kwargs)
+        model = loader.from_pretrained(path, **kwargs)
+        if kwargs.get("output_loading_info"):
+            model, _ = model
         tensors = [tensor for _, tensor in [*model.named_parameters(), *model.named_buffers()]]
         out["devices"] = sorted({str(tensor.device) for tensor in tensors})
         out["dtype"] = str(next(model.parameters()).dtype).removeprefix("torch.")
@@ -62,7 +72,7 @@ def run(case: dict[str, Any], models: str) -> dict[str, Any]:
         if case["action"] == "forward":
             out["stage"] = "forward"
             with torch.no_grad():
-                out["finite"] = bool(torch.isfinite(model(tokens).logits.float()).all())
+                out["finite"] = bool(torch.isfinite(model(tokens)[0].float()).all())
         else:
             out["stage"] = "train"
             out |= lora_step(model, tokens, case)
@@ -83,9 +93,9 @@ def lora_step(model: Any, tokens: Any, case: dict[str, Any]) -> dict[str, Any]:
 
     if case["purpose"] == "qlora":
         model = prepare_model_for_kbit_training(model)
-    model = get_peft_model(model, LoraConfig(**LORA))
+    model = get_peft_model(model, LoraConfig(**case.get("peft", LORA)))
     model.train()
-    model(input_ids=tokens, labels=tokens).loss.backward()
+    model(input_ids=tokens, labels=tokens)[0].backward()
     gradients = [p.grad for p in model.parameters() if p.requires_grad]
     norm = sum(float((g.float() ** 2).sum()) for g in gradients if g is not None) ** 0.5
     return {"grads": sum(g is not None for g in gradients), "grad_norm": norm}

@@ -78,6 +78,7 @@ def command(name: str, scratch: Path) -> tuple[list[str], dict[str, str]]:
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "TORCHDYNAMO_DISABLE": "1",  # gptqmodel's kernels compile themselves: ten seconds a case, and the same outcome
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
     python = str(folder / "bin" / "python")

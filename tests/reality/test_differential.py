@@ -39,9 +39,14 @@ def differences(stack: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]
     """The cases where plan and outcome part, with how."""
     found = []
     for case, real in zip(cases, made(stack, cases), strict=True):
-        peft = {"peft": LORA} if case["action"] == "lora_step" else {}
+        peft = {"peft": case.get("peft", LORA)} if case["action"] == "lora_step" else {}
         report = qvl_preflight.check(
-            str(models() / case["model"]), purpose=case["purpose"], facts=facts(stack), **peft, **decoded(case["kwargs"])
+            str(models() / case["model"]),
+            purpose=case["purpose"],
+            loader=case.get("loader", "AutoModelForCausalLM"),
+            facts=facts(stack),
+            **peft,
+            **decoded(case["kwargs"]),
         )
         parted = disagreement(report, real)
         if parted is not None:

@@ -76,7 +76,7 @@ def predicted(stack: str, case: dict[str, Any]) -> Report:
 def decoded(value: Any) -> Any:
     """Keys that are numbers, as JSON loses them on the way to the runner."""
     return (
-        {(int(k) if isinstance(k, str) and k.isdigit() else k): decoded(v) for k, v in value.items()}
+        {(int(k) if isinstance(k, str) and k.lstrip("-").isdigit() else k): decoded(v) for k, v in value.items()}
         if isinstance(value, dict)
         else value
     )

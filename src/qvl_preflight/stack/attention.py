@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import flash, flash_library
 from qvl_preflight.stack.attention_support import RUN, takes
+from qvl_preflight.unknown import attempt
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _NO_SDPA = "{} does not support an attention implementation through torch.nn.fun
 def asked_for(situation: Situation) -> str | None:
     """The implementation that the call asks for, under either of its spellings."""
     asked = situation.request.kwargs.get("attn_implementation")
+    if asked is None and situation.packages.at_least("transformers", 4, 36):
+        asked = situation.request.kwargs.get("_attn_implementation")  # an attribute of the configuration
     if (
         asked is None
         and situation.request.kwargs.get("use_flash_attention_2")
@@ -47,8 +50,28 @@ def asked_for(situation: Situation) -> str | None:
     return asked if isinstance(asked, str) else None
 
 
+# Up to 4.53 from_pretrained settles the attention before the class is called, and so before what is left over meets the class.
+_BY_THE_CLASS: ByRelease[bool] = ByRelease(
+    "transformers",
+    Row("4.28", "4.54", False, Evidence.RUN, "transformers 4.37.2 modeling_utils.py:3588, 4.53.3 modeling_utils.py:4758"),
+    Row("4.54", None, True, Evidence.RUN, "transformers 4.57.1 modeling_utils.py:2076, 5.23.0 modeling_utils.py:1258"),
+)
+
+
+def before_the_class(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MODEL: the attention, where from_pretrained settles it."""
+    if not _BY_THE_CLASS.value(situation.packages):
+        yield from _settled(situation, draft)
+
+
 def attention(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """MODEL: an attention implementation that is not known, that the model's class does not take, or whose package does not do."""
+    """MODEL: the attention, where the class settles it; or where the release is not known."""
+    if attempt(lambda: _BY_THE_CLASS.value(situation.packages)) is not False:
+        yield from _settled(situation, draft)
+
+
+def _settled(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """An attention implementation that is not known, that the model's class does not take, or whose package does not do."""
     asked = asked_for(situation)
     yield from flash_library.load(situation, asked)
     if asked is None:

@@ -9,20 +9,27 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Kernel, Stage, WillRaise
-from qvl_preflight.request import ConfigObject, LiveObject, show
+from qvl_preflight.request import ConfigObject, LiveObject, device_name, show
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.stack.bnb_environment import bnb_of
 from qvl_preflight.unknown import need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
-    from qvl_preflight.plan import Draft, Situation
+    from qvl_preflight.plan import Draft, Quantization, Situation
 
 _OFFLOAD = "Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM to fit the quantized model."
 # In 4.x a map that is all "cpu" is refused as well; 5.x lets it through.
 _ALL_CPU_PASSES = ByRelease(
     "transformers",
-    Row("4.32", "5.0", False, Evidence.SOURCE, "transformers 4.57.1 quantizers/quantizer_bnb_4bit.py"),
+    Row("4.32", "4.45", False, Evidence.SOURCE, "transformers 4.44.2 quantizers/quantizer_bnb_4bit.py"),
+    Row(
+        "4.45",
+        "5.0",
+        True,
+        Evidence.RUN,
+        "transformers 4.45.2, 4.57.1 quantizers/quantizer_bnb_4bit.py: where bitsandbytes takes all devices",
+    ),
     Row("5.0", None, True, Evidence.RECORDED, "transformers 5.17.0 quantizers/quantizer_bnb_4bit.py"),
 )
 
@@ -39,24 +46,45 @@ def both_widths(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         if isinstance(passed, Mapping)
         else {}
     )
-    if not asked.get("load_in_4bit") or not asked.get("load_in_8bit") or not situation.packages.at_least("transformers", 4, 38):
-        return
     if passed is not None or not situation.packages.at_least("transformers", 5):
+        yield from both(situation, asked)
+
+
+def both(situation: Situation, asked: Mapping[str, Any]) -> Iterator[WillRaise]:
+    """Both widths at once, from 4.38 on."""
+    if asked.get("load_in_4bit") and asked.get("load_in_8bit") and situation.packages.at_least("transformers", 4, 38):
         text = "load_in_4bit and load_in_8bit are both True, but only one can be used at the same time"
         yield _refused("ValueError", text, "bits", "4 and 8 bits are asked for at once")
 
 
+def made(situation: Situation, fields: Mapping[str, Any]) -> Iterator[WillRaise]:
+    """What BitsAndBytesConfig refuses where it is made of these: both widths, then the names of dtypes, then types, then the package (up to 4.57)."""
+    yield from both(situation, fields)
+    yield from refused_settings(situation, fields)
+    if (
+        fields.get("load_in_4bit")
+        and not situation.packages.at_least("transformers", 5)
+        and not situation.packages.has("bitsandbytes")
+    ):
+        why = "a BitsAndBytesConfig of 4 bits looks up the release of bitsandbytes, which is not installed"
+        text = "No package metadata was found for bitsandbytes"
+        yield WillRaise("QVL309", Stage.ARGUMENTS, "PackageNotFoundError", text, "bitsandbytes", why, evidence=Evidence.RUN)
+
+
 def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """CONFIG: what BitsAndBytesConfig itself refuses."""
+    """CONFIG: what BitsAndBytesConfig itself refuses, made of flags or a dict."""
     quantization = bnb_of(draft)
-    if quantization is None or quantization.pre_quantized:
-        return
-    config = quantization.config
-    yield from _types(situation, config)
+    if quantization is not None and not quantization.pre_quantized:
+        yield from refused_settings(situation, quantization.config)
+
+
+def refused_settings(situation: Situation, config: Mapping[str, Any]) -> Iterator[WillRaise]:
+    """The first setting that is refused."""
     for name in ("bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"):
         value = config.get(name)
         if isinstance(value, str):
             yield from _dtype_name(situation, name, value)
+    yield from _types(situation, config)
 
 
 def quant_type(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -132,6 +160,25 @@ def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if situation.request.trains:
         draft.trainable = True
     found = need(draft.device_map)
+    if (
+        quantization.config.get("llm_int8_enable_fp32_cpu_offload")
+        and set(found.values()) == {"cpu"}
+        and situation.packages.at_least("transformers", 5)
+    ):
+        draft.kernel = None  # what the map puts on the CPU is left as it is (5.23.0 quantizer_bnb_4bit.py; run)
+    yield from _away(situation, quantization, found)
+
+
+def offloaded(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """ENVIRONMENT: the same for a map that is given: it is looked at before the class is made (4.38 on: quantizers' validate_environment)."""
+    quantization, given = bnb_of(draft), situation.request.device_map
+    if quantization is not None and isinstance(given, Mapping) and situation.packages.at_least("transformers", 4, 38):
+        yield from _away(situation, quantization, {str(name): device_name(value) or "" for name, value in given.items()})
+
+
+def _away(situation: Situation, quantization: Quantization, found: Mapping[str, str]) -> Iterator[WillRaise]:
+    """What the map leaves to the CPU or the disk."""
+    whole = found
     if not situation.packages.at_least("transformers", 5):
         # Modules that stay unquantised may go anywhere (4.57.1 quantizer_bnb_4bit.py:120).
         kept = {"lm_head", *(quantization.config.get("llm_int8_skip_modules") or ())}
@@ -140,7 +187,11 @@ def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if quantization.config.get("llm_int8_enable_fp32_cpu_offload") or not homes & {"cpu", "disk"}:
         return
     row = _ALL_CPU_PASSES.row(situation.packages)
-    if homes == {"cpu"} and (row.value or not situation.request.device_map):
+    if set(whole.values()) == {"cpu"} and (row.value or not situation.request.device_map):
+        if len(whole) > 1 and not situation.packages.at_least("transformers", 5):
+            text = "If you want to offload some keys to `cpu` or `disk`, you need to set `llm_int8_enable_fp32_cpu_offload=True`."
+            why = "the map names more than one part and puts all of them on the CPU"
+            yield WillRaise("QVL310", Stage.KERNEL, "ValueError", text, "offload", why, evidence=Evidence.RUN)
         return
     why = "part of the model goes to the CPU or the disk, which a quantised layer does not take"
     evidence = Evidence.RECORDED if homes != {"cpu"} else row.evidence

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import Quantization, Stage, WillRaise
@@ -187,27 +187,18 @@ def environment(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         )
 
 
-def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """CONFIG: what GPTQConfig itself refuses."""
-    quantization = gptq_of(draft)
-    if quantization is None:
+def made(situation: Situation, fields: Mapping[str, Any]) -> Iterator[WillRaise]:
+    """What GPTQConfig refuses where it is made of these."""
+    bits = fields.get("bits")
+    if isinstance(bits, int) and bits not in _BITS:
+        text, why = (
+            f"Only support quantization to [2,3,4,8] bits but found {bits}",
+            f"transformers takes GPTQ of 2, 3, 4 or 8 bits, this says {bits}",
+        )
+        yield WillRaise("QVL304", Stage.CONFIG, "ValueError", text, "bits", why, evidence=Evidence.RUN)
         return
-    passed = situation.request.get("quantization_config.bits")
-    for bits in (passed, quantization.config.get("bits")):
-        if isinstance(bits, int) and bits not in _BITS:
-            yield WillRaise(
-                "QVL304",
-                Stage.CONFIG,
-                "ValueError",
-                f"Only support quantization to [2,3,4,8] bits but found {bits}",
-                "bits",
-                f"transformers takes GPTQ of 2, 3, 4 or 8 bits, this says {bits}",
-                evidence=Evidence.RUN,
-            )
-            return
-    if _reads_both_flags(situation) and all(
-        quantization.config.get(name) is not None for name in ("disable_exllama", "use_exllama")
-    ):
+    yield from _numbers(situation, fields)
+    if _reads_both_flags(situation) and all(fields.get(name) is not None for name in ("disable_exllama", "use_exllama")):
         yield WillRaise(
             "QVL304",
             Stage.CONFIG,
@@ -217,15 +208,18 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             "both spellings of one switch are given",
             evidence=Evidence.RUN,
         )
-        return
-    yield from _numbers(situation)
 
 
-def _numbers(situation: Situation) -> Iterator[WillRaise]:
-    """group_size, damp_percent and dataset of the object that is passed (GPTQConfig.post_init; run on 4.36.2 to 5.23.0)."""
-    size, damp, dataset = (
-        situation.request.get(f"quantization_config.{name}") for name in ("group_size", "damp_percent", "dataset")
-    )
+def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: what GPTQConfig itself refuses, made of the stored settings with the loading attributes of the call."""
+    quantization = gptq_of(draft)
+    if quantization is not None:
+        yield from made(situation, quantization.config)
+
+
+def _numbers(situation: Situation, fields: Mapping[str, Any]) -> Iterator[WillRaise]:
+    """group_size, damp_percent and dataset (GPTQConfig.post_init; run on 4.36.2 to 5.23.0)."""
+    size, damp, dataset = (fields.get(name) for name in ("group_size", "damp_percent", "dataset"))
     known = _DATASETS.value(situation.packages)
     text = why = ""
     if isinstance(size, int) and size != -1 and size <= 0:

@@ -59,6 +59,17 @@ LEFT_OVER: dict[str, ByRelease[bool]] = {
     "use_auth_token": _from("5.0"), "resume_download": _from("5.0"), "do_sample": _from("5.0"), "temperature": _from("5.0"), "max_length": _from("5.0"), "torchscript": _from("5.0"),
     "bf16": _NEVER, "fp16": _NEVER, "fp32": _NEVER, "device": _NEVER, "load_in_16bit": _NEVER, "use_flash_attn": _NEVER,
 }  # fmt: skip
+# Read by no release, and an attribute of no configuration class of 4.28 to 5.23: of other calls, other packages, or of a quantization_config.
+NOWHERE = frozenset({
+    "use_fast", "padding_side", "num_gpus", "use_triton", "use_marlin", "fuse_layers", "do_fuse", "inject_fused_attention", "inject_fused_mlp", "use_exllama", "disable_exllama", "bits",
+    "gpu_memory_utilization", "tensor_parallel_size", "safetensors", "no_split_module_classes", "low_cpu_memory_usage", "trust_remote", "compression", "batch_size", "max_seq_length",
+    "no_split_modules", "device_ids", "load_in_fp8", "load_in_8bits", "model_basename", "model", "enable_lora", "swap_space", "warmup_triton",
+})  # fmt: skip
+# The same, but for the model types that have an attribute of that name.
+_ONLY_OF: dict[str, tuple[str, ...]] = {
+    "max_seq_len": ("dbrx", "mpt"), "max_new_tokens": ("seamless_m4t", "seamless_m4t_v2"), "gradient_checkpointing": (), "attention": ("bamba", "falcon_h1", "granitemoehybrid", "jamba", "nemotron_h", "recurrent_gemma"),
+    "model_max_length": ("bailing_hybrid", "inkling", "inkling2", "kimi_linear"),
+}  # fmt: skip
 # What people misspell: long names, none near to an attribute of a configuration (vision_config and fusion_config are).
 _TARGETS = (
     "device_map", "torch_dtype", "quantization_config", "attn_implementation", "trust_remote_code", "low_cpu_mem_usage", "max_memory", "load_in_4bit", "load_in_8bit",
@@ -80,13 +91,24 @@ def left_over(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             row = LEFT_OVER[name].row(situation.packages)
             if row.value and not (LEFT_OVER[name] is _NEVER and situation.checkpoint.remote_code):
                 yield _refused(situation, name, "QVL903", f"this release does not read {name}", row.evidence)
+        elif nowhere(situation, name):
+            if not situation.checkpoint.remote_code and situation.packages.at_least("transformers", 4, 28):
+                yield _refused(situation, name, "QVL903", f"no release reads {name}", Evidence.RUN)
         elif (right := meant(name)) and situation.packages.at_least("transformers", 4, 28):
             yield _refused(situation, name, "QVL913", f"{name} is no argument; {right} is", Evidence.RUN)
 
 
+def nowhere(situation: Situation, name: str) -> bool:
+    """Is an argument of no release, and no attribute of this model's configuration?"""
+    if name in NOWHERE:
+        return True
+    model_type = situation.checkpoint.config.get("model_type")
+    return name in _ONLY_OF and isinstance(model_type, str) and model_type not in _ONLY_OF[name]
+
+
 def meant(name: str) -> str | None:
     """The argument that ``name`` is a slip of: at most two letters off. None where it is right or something else."""
-    if name in _TARGETS or name in LEFT_OVER or len(name) < _LONG_ENOUGH or name.startswith("_"):
+    if name in _TARGETS or name in LEFT_OVER or name in NOWHERE or len(name) < _LONG_ENOUGH or name.startswith("_"):
         return None  # _attn_implementation is an attribute of the configuration, and people pass it
     near = [(distance(name.lower(), known), known) for known in _TARGETS if abs(len(known) - len(name)) <= 2]
     off, best = min(near, default=(9, ""))
@@ -95,14 +117,27 @@ def meant(name: str) -> str | None:
 
 def _refused(situation: Situation, name: str, code: str, why: str, evidence: Evidence) -> WillRaise:
     remote = "the model's own code does not read it" if situation.checkpoint.remote_code else None
-    text = f"{_class(situation)}.__init__() got an unexpected keyword argument '{name}'"
+    text = f"{_constructor(situation)}.__init__() got an unexpected keyword argument '{name}'"
     return WillRaise(code, Stage.MODEL, "TypeError", text, f"left-over-{name}", why, remote, evidence)
 
 
-def _class(situation: Situation) -> str:
+def _constructor(situation: Situation) -> str:
+    """Whose __init__ it is: since 4.54 many heads share that of a generic class (modeling_layers.py; run: 4.57.1, 5.23.0)."""
+    name = class_made(situation)
+    generic = next((head for head in _GENERIC if name.endswith(head)), None)
+    if generic and name.startswith("Llama") and situation.packages.at_least("transformers", 4, 54):
+        return f"Generic{generic}"
+    return name
+
+
+_GENERIC = ("ForQuestionAnswering", "ForSequenceClassification", "ForTokenClassification")
+
+
+def class_made(situation: Situation) -> str:
     """The class that is made: the one behind the Auto class that is called, as far as that is known."""
     config, loader = situation.checkpoint.config, situation.request.loader
-    saved = str((config.get("architectures") or ["The model"])[0])
+    architectures = config.get("architectures")
+    saved = str(architectures[0]) if isinstance(architectures, list) and architectures else "The model"
     if loader is None or situation.checkpoint.remote_code:
         return saved
     if not loader.startswith("Auto"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import LiveObject, show
 from qvl_preflight.stack import accelerate
+from qvl_preflight.unknown import Unknown
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def forms(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def _map(situation: Situation, given: Mapping[Any, Any]) -> Iterator[WillRaise]:
     if not given:
         type_, text = _EMPTY.value(situation.packages)
+        text = text or _first_without_device(situation)
         yield _refused(Stage.MATERIALISE, type_, text, "the device_map is empty")
         return
     for name, device in given.items():
@@ -55,6 +57,14 @@ def _map(situation: Situation, given: Mapping[Any, Any]) -> Iterator[WillRaise]:
         if device is None or isinstance(device, (bool, float)) or (name == "" and isinstance(device, list)):
             yield _refused(Stage.MATERIALISE, "TypeError", _NO_DEVICE, f"the device_map gives {name!r} the device {show(device)}")
             return
+
+
+def _first_without_device(situation: Situation) -> str:
+    """The first tensor of the files; nothing where they are not known, or the class names its parts otherwise."""
+    weights, loader = situation.checkpoint.weights, situation.request.loader
+    if isinstance(weights, Unknown) or not weights.tensors or loader == "AutoModel":
+        return ""
+    return f"{weights.tensors[0].name} doesn't have any device set."
 
 
 def limits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:

@@ -47,6 +47,15 @@ def other_devices(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             return
 
 
+def plugin(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """ARGUMENTS: the whole map is such a device, whose plugin is not installed. Run: "npu"."""
+    name = situation.request.device_map
+    kind = name.partition(":")[0] if isinstance(name, str) else ""
+    if kind in _PLUGINS and kind != "hpu" and not situation.packages.has(_PLUGINS[kind]):
+        why = f'the call puts the model on "{name}", and {_PLUGINS[kind]}, which makes it a device of torch, is not installed'
+        yield _without_plugin(situation, kind, why)
+
+
 def _without_plugin(situation: Situation, kind: str, why: str) -> WillRaise:
     if kind == "hpu":
         return WillRaise(

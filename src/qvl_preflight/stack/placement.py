@@ -12,6 +12,7 @@ from qvl_preflight.counted import counted
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import device_name
 from qvl_preflight.stack import accelerate, cuda, strategy_map
+from qvl_preflight.stack.left_over import class_made
 from qvl_preflight.stack.module_names import need_alike
 from qvl_preflight.stack.transformers import is_device, resolve_device
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
@@ -59,8 +60,13 @@ def map_values(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """DEVICE_MAP: a value that torch does not take for a device."""
     given = situation.request.device_map
     for value in given.values() if isinstance(given, Mapping) else ():
-        if isinstance(value, str) and value != "disk" and not value.isdecimal() and not is_device(value):
-            text = "Expected one of cpu, cuda, ipu, xpu, mkldnn, opengl, opencl, ideep, hip"
+        if isinstance(value, str) and value != "disk" and not is_device(value):
+            number = value.isdecimal() and value.isascii()
+            text = (
+                f"Invalid device string: '{value}'"
+                if number
+                else "Expected one of cpu, cuda, ipu, xpu, mkldnn, opengl, opencl, ideep, hip"
+            )
             row = _MAP_VALUES.row(situation.packages)
             yield WillRaise(
                 "QVL401",
@@ -143,10 +149,13 @@ def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iter
     weights = situation.checkpoint.weights
     if "" in found or isinstance(weights, Unknown):
         return
-    left_out = sorted(tensor.name for tensor in weights.tensors if covering(found, tensor.name) is None)
+    names = _under_the_class(situation, [tensor.name for tensor in weights.tensors])
+    left_out = [name for name in names if covering(found, name) is None]
     if not left_out:
         return
-    need_alike(situation, list(found), [tensor.name for tensor in weights.tensors])
+    if situation.packages.at_least("transformers", 4, 50):
+        left_out.sort()  # before, the order of the files
+    need_alike(situation, list(found), names)
     why = f"the device_map leaves out {left_out[0]}" + (f" and {counted(len(left_out) - 1, 'more tensor')}" if left_out[1:] else "")
     if not situation.packages.at_least("transformers", 5):
         by_name = "disk" in found.values()  # the list of what lies on the disk is made by name (run on 4.32.0 to 4.57.1)
@@ -184,6 +193,14 @@ def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iter
             f"{why}: this release puts them on the CPU, the rest is on {', '.join(sorted(homes))}",
             evidence=Evidence.RECORDED,
         )
+
+
+def _under_the_class(situation: Situation, names: list[str]) -> list[str]:
+    """The names of the tensors as the class has them: one without a head has its parts one level higher."""
+    made, prefix = class_made(situation), "model."
+    if not made.endswith("Model") or made in str(situation.checkpoint.config.get("architectures")):
+        return names
+    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)] or names
 
 
 def materialise(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -242,7 +259,7 @@ def meta(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         text = _META.row(situation.packages)
         yield WillRaise(
             "QVL406",
-            Stage.FORWARD,
+            Stage.STEP if situation.request.trains else Stage.FORWARD,
             "RuntimeError",
             text.value,
             "meta",

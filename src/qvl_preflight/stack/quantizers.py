@@ -13,6 +13,7 @@ from qvl_preflight.plain_names import QUANTIZATION_CONFIGS
 from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.request import ConfigObject, LiveObject, show
 from qvl_preflight.stack import loading_attributes, quant_methods
+from qvl_preflight.stack.auto_classes import by_auto_class
 from qvl_preflight.stack.cuda import available
 from qvl_preflight.stack.quant_checks import BNB_AND_ACCELERATE, NO_GPU
 from qvl_preflight.unknown import Undecided
@@ -89,6 +90,15 @@ def twice(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if flags and row.value is not None:
         why = f"{flags[0]} and quantization_config say the same thing twice"
         yield WillRaise("QVL331", Stage.CONFIG, "ValueError", row.value, "twice", why, evidence=row.evidence)
+    if (
+        flags
+        and row.value is None
+        and isinstance(passed, ConfigObject)
+        and passed.class_name != "BitsAndBytesConfig"
+        and not available(situation)
+    ):
+        why = f"{flags[0]} asks for bitsandbytes beside the {passed.class_name}, and bitsandbytes needs CUDA in this release"
+        yield WillRaise("QVL332", Stage.CONFIG, "RuntimeError", NO_GPU, "no-cuda", why, evidence=row.evidence)
     fields = [name for name in _FIELDS if name in kwargs]
     if fields and row.value is None and isinstance(passed, ConfigObject) and passed.class_name == "BitsAndBytesConfig":
         why = f"{fields[0]} is a setting of the BitsAndBytesConfig that is passed as well"
@@ -106,6 +116,27 @@ def twice_in_5(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             text = f"{model}.__init__() got an unexpected keyword argument '{name}'"
             why = f"{name} stands beside a quantization_config, and transformers 5 reads the configuration alone"
             yield WillRaise("QVL331", Stage.MODEL, "TypeError", text, f"left-over-{name}", why, remote, Evidence.RECORDED)
+
+
+# quantization_config=None reaches AutoConfig, which puts it in the place of the stored settings and then writes them out.
+_NONE: ByRelease[str | None] = ByRelease(
+    "transformers",
+    Row("4.32", "4.35", "'NoneType' object has no attribute 'to_dict'", Evidence.SOURCE, "transformers 4.32.0 configuration_utils.py:888"),
+    Row("4.35", "5.0", "'NoneType' object has no attribute 'to_dict'", Evidence.RUN, "transformers 4.35.2, 4.37.2, 4.57.1 configuration_utils.py"),
+    Row("5.0", None, None, Evidence.RUN, "transformers 5.23.0 configuration_utils.py:1299"),
+)  # fmt: skip
+
+
+def none_passed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """CONFIG: None for the settings of a checkpoint that has some, by an Auto class."""
+    kwargs, checkpoint = situation.request.kwargs, situation.checkpoint
+    given = kwargs.get("quantization_config", checkpoint) is None and "quantization_config" in checkpoint.config
+    if not given or kwargs.get("config") is not None or not by_auto_class(situation):
+        return
+    row = _NONE.row(situation.packages)
+    if row.value is not None:
+        why = "quantization_config=None takes the place of the checkpoint's own settings, and this release cannot write None out"
+        yield WillRaise("QVL323", Stage.CONFIG, "AttributeError", row.value, "config-object", why, evidence=row.evidence)
 
 
 # What cannot become a configuration: a string, and up to 4.37 a dict.

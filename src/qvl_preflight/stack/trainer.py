@@ -89,9 +89,13 @@ _WEIGHTS_AWAY: ByRelease[tuple[str, str] | None] = ByRelease(
 
 
 def away(situation: Situation, device_map: Mapping[str, str]) -> tuple[str, ...]:
-    """The blocks of a model that is to be trained that lie on the CPU or the disk while the rest is on a GPU."""
-    if not situation.request.trains or not any(device.startswith("cuda") for device in device_map.values()):
+    """The blocks of a model that is to be trained that lie on the CPU or the disk while the rest is on a GPU, or on the disk while it is on the CPU."""
+    homes = set(device_map.values())
+    gpu = any(device.startswith("cuda") for device in homes)
+    if not situation.request.trains or not (gpu or {"cpu", "disk"} <= homes):
         return ()
+    if not gpu:  # seen where all blocks lie there
+        return tuple(name for name, device in device_map.items() if device == "disk" and name == "model")
     return tuple(name for name, device in device_map.items() if device in ("cpu", "disk") and re.search(r"\.\d+$", name))
 
 

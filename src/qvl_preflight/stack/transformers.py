@@ -197,7 +197,7 @@ def dtype_in_config(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if isinstance(release, Unknown) or release is None or release < (5,) or not isinstance(asked, str):
         return
     makes_config = (situation.request.loader or "Auto").startswith("Auto") and situation.request.kwargs.get("config") is None
-    if makes_config and asked != "auto" and asked not in DTYPE_NAMES:
+    if makes_config and asked != "auto" and asked not in _EVERY_NAME:
         text, why = f"module 'torch' has no attribute '{asked}'", f"{show(asked)} is not the name of a torch dtype"
         yield WillRaise("QVL902", Stage.CONFIG, "AttributeError", text, "dtype", why, evidence=Evidence.RECORDED)
 

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 from qvl_preflight.auto_tables import tables
 from qvl_preflight.checkpoint import Checkpoint
-from qvl_preflight.plan import LoadPlan, Situation
+from qvl_preflight.plan import LoadPlan, Situation, WillRaise
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
-from qvl_preflight.request import Request
+from qvl_preflight.request import ConfigObject, Request
 from qvl_preflight.rule import as_planned, rule
+from qvl_preflight.stack import config_objects
 from qvl_preflight.stack.auto_classes import autos_of
 from qvl_preflight.stack.other_model import of_another_model
+from qvl_preflight.stack.quant_methods import SINCE
 from qvl_preflight.unknown import Unknown, attempt
 
 # Of several Auto classes for one model class, the one that people mean.
@@ -102,14 +104,19 @@ def _named(checkpoint: Checkpoint) -> Fix | None:
     return Fix.display(f'Let config.json say "model_type": "{types[0]}", to which its {name} belongs') if len(types) == 1 else None
 
 
-@rule("QVL908", Severity.ERROR, topic="version-skew", symptoms=(r"cannot import name '(Auto|\w+For)\w+' from 'transformers'",))
+@rule(
+    "QVL908",
+    Severity.ERROR,
+    topic="version-skew",
+    symptoms=(r"cannot import name '(Auto|\w+For)\w+' from 'transformers'", r"cannot import name '\w+Config' from 'transformers'"),
+)
 def class_not_there(plan: LoadPlan, request: Request, situation: Situation) -> Iterator[Finding]:
     """
     The class that is called is not in the installed transformers.
 
     ## What happens
-    Classes come and go: AutoModelForImageTextToText came with transformers 4.46, AutoModelForVision2Seq left with 5.0. The import raises. A name that no release has
-    and that is nearly one of a class is a slip.
+    Classes come and go: AutoModelForImageTextToText came with transformers 4.46, AutoModelForVision2Seq left with 5.0, a configuration of a
+    quantisation method (HqqConfig) comes with its method. The import raises. A name that no release has and that is nearly one of a class is a slip.
 
     ## Example
     ```python
@@ -123,12 +130,17 @@ def class_not_there(plan: LoadPlan, request: Request, situation: Situation) -> I
     ## Fix safety
     Shown, not applied: the class is not an argument of the call.
     """
-    name = request.loader or ""
-    if tables().is_class(name):
-        fix = _other_class(situation) or _install(tables().class_span(name), f"a transformers that has {name}")
-    else:
-        fix = Fix.display(f"Call {tables().meant(name)}.from_pretrained")
-    yield from as_planned(plan, "QVL908", fix)
+    yield from as_planned(plan, "QVL908", lambda raised: _class_that_is_there(raised, request, situation))
+
+
+def _class_that_is_there(raised: WillRaise, request: Request, situation: Situation) -> Fix | None:
+    name, passed = request.loader or "", request.kwargs.get("quantization_config")
+    if raised.cause == "config-class" and isinstance(passed, ConfigObject):
+        method = config_objects.method_of(passed.class_name)
+        return _install(f"{SINCE[method][1]} on", f"a transformers that has {passed.class_name}") if method else None
+    if not tables().is_class(name):
+        return Fix.display(f"Call {tables().meant(name)}.from_pretrained")
+    return _other_class(situation) or _install(tables().class_span(name), f"a transformers that has {name}")
 
 
 @rule(

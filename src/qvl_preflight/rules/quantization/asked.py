@@ -16,7 +16,10 @@ from qvl_preflight.stack.quantizers import CLASS_OF, asks_for_nothing
     "QVL323",
     Severity.ERROR,
     topic="quant-config-conflict",
-    symptoms=(r"'(str|dict)' object has no attribute '(load_in_8bit|quant_method)'",),
+    symptoms=(
+        r"'(str|dict)' object has no attribute '(load_in_8bit|quant_method)'",
+        r"'NoneType' object has no attribute 'to_dict'",
+    ),
 )
 def quantization_config_is_no_object(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     """
@@ -24,7 +27,8 @@ def quantization_config_is_no_object(plan: LoadPlan, request: Request) -> Iterat
 
     ## What happens
     A string raises `AttributeError: 'str' object has no attribute 'quant_method'`. A dict is taken from 4.38 on, where it names a quant_method or
-    switches load_in_4bit or load_in_8bit on; before, it raises `'dict' object has no attribute 'load_in_8bit'`.
+    switches load_in_4bit or load_in_8bit on; before, it raises `'dict' object has no attribute 'load_in_8bit'`. None for a checkpoint that comes
+    quantised raises `'NoneType' object has no attribute 'to_dict'` up to 4.57.
 
     ## Example
     ```python stack=middle-bnb
@@ -36,11 +40,13 @@ def quantization_config_is_no_object(plan: LoadPlan, request: Request) -> Iterat
     ```
 
     ## Fix safety
-    Required: a string that says 4 or 8 bits becomes the object that says so, a dict the object with its settings. Other strings are left to you.
+    Required: None is left out. A string that says 4 or 8 bits becomes the object that says so, a dict the object with its settings. Other strings are left to you.
     """
     passed = request.kwargs.get("quantization_config")
 
     def remedy(raised: WillRaise) -> Fix | None:
+        if passed is None:
+            return Fix("Leave quantization_config out", Applicability.SAFE, (Edit("quantization_config", None, MISSING),))
         meant = _meant(passed)
         if meant is None:
             return None

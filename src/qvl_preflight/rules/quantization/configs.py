@@ -124,3 +124,32 @@ def ignored_kernel_flags(request: Request, packages: Packages) -> Iterator[Findi
     if ignored:
         listed = ", ".join(f"{name}={show(passed.fields[name])}" for name in ignored)
         yield Finding(f"this transformers does not read {listed}: the kernel is chosen as if it were not there")
+
+
+@rule(
+    "QVL329",
+    Severity.ERROR,
+    topic="gptq-version-skew",
+    symptoms=(r"Block pattern could not be match\. Pass `block_name_to_quantize`",),
+)
+def blocks_not_found(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    A GPTQ checkpoint is loaded by a class without a head, in which optimum does not find the blocks.
+
+    ## What happens
+    optimum before 2.0 looks for blocks called `model.layers`, `transformer.h`, `gpt_neox.layers` or `model.decoder.layers`. AutoModel makes the model
+    without its head, where they are called `layers` or `h`, and the load raises.
+
+    ## Example
+    ```python stack=legacy
+    AutoModel.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0})
+    ```
+    Use instead:
+    ```python stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct-GPTQ-Int4", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Shown, not applied: the class is not an argument of the call. The layers below the head are its `.model`.
+    """
+    yield from as_planned(plan, "QVL329", Fix.display("Call AutoModelForCausalLM.from_pretrained, and take its .model"))
