@@ -85,6 +85,7 @@ QUESTIONS = {
     "trainable": "whether the Trainer takes adapters on this quantisation",
     "tf32": "whether TrainingArguments accepts tf32",
     "trainer_step": "whether 8-bit layers are on the Trainer's device",
+    "trainer": "whether accelerate is there for the Trainer",
     "training_arguments": "whether TrainingArguments takes these arguments",
     "training_fits": "whether the GPU holds what full fine-tuning needs",
     "twice": "whether quantisation is asked for twice",

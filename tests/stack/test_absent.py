@@ -109,3 +109,24 @@ def test_online_that_is_an_input_error(tmp_path: Path) -> None:
     """The call would fetch it: then it is only this check that has nothing to read."""
     with pytest.raises(InputError, match="neither a folder here nor a model in the cache"):
         qvl_preflight.check("org/nothing", facts=machine("a100", env={}), cache_dir=str(tmp_path))
+
+
+# ── what only a training needs ──
+
+
+@pytest.mark.parametrize(
+    ("missing", "call", "said"),
+    [
+        pytest.param("peft", {"purpose": "lora"}, True, id="adapters without peft"),
+        pytest.param("peft", {"purpose": "inference"}, False, id="inference needs no peft"),
+        pytest.param("peft", {"purpose": "full", "trainer": {}}, False, id="nor does a full training"),
+        pytest.param("accelerate", {"purpose": "full", "trainer": {}}, True, id="the Trainer without accelerate (run)"),
+        pytest.param("accelerate", {"purpose": "full"}, False, id="a loop of one's own needs no accelerate"),
+    ],
+)
+def test_what_a_training_needs(model: str, missing: str, call: dict[str, Any], said: bool) -> None:
+    """Known not to be there: an error; not known: nothing."""
+    codes = [finding.code for finding in qvl_preflight.check(model, facts=without(missing, torch="2.14.1"), **call).findings]
+    assert ("QVL607" in codes) is said
+    unknown = qvl_preflight.check(model, facts=without(missing, complete=False, torch="2.14.1"), **call)
+    assert "QVL607" not in [finding.code for finding in unknown.findings]

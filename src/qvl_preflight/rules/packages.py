@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from qvl_preflight.facts import absent
-from qvl_preflight.plan import LoadPlan, Situation
+from qvl_preflight.plan import LoadPlan, Situation, Stage, WillRaise
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 
@@ -45,16 +45,18 @@ def accelerate_missing(plan: LoadPlan) -> Iterator[Finding]:
     Severity.ERROR,
     topic="dep-skew-import",
     symptoms=(
-        r"ModuleNotFoundError: No module named '(transformers|torch)'",
+        r"ModuleNotFoundError: No module named '(transformers|torch|peft)'",
+        r"Using the `Trainer` with `PyTorch` requires `accelerate",
         r"requires PyTorch >= [\d.]+, but PyTorch was not found",
     ),
 )
 def not_installed(plan: LoadPlan, situation: Situation) -> Iterator[Finding]:
     """
-    transformers or torch is not installed in the environment that was looked at.
+    A package that the call needs is not installed in the environment that was looked at.
 
     ## What happens
-    The load cannot begin: `import transformers` raises, or without torch every class that loads a model does. Often it is another environment that
+    The load cannot begin: `import transformers` raises, or without torch every class that loads a model does. Adapters
+    need peft, and transformers' Trainer accelerate. Often it is another environment that
     the call will run in: a virtual environment that is not active, a container, a cluster. Check there, or save its facts there and check with
     them anywhere.
 
@@ -70,10 +72,14 @@ def not_installed(plan: LoadPlan, situation: Situation) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: nothing is installed for you.
     """
-    fix = Fix.display(
-        "Install it; or, where the call will run on another machine, save that machine's facts there and check with them here",
-        f"pip install {' '.join(absent(situation.facts))}",
-        "qvl-preflight doctor --save machine.json",
-        f"qvl-preflight check {shlex.quote(situation.request.model)} --facts machine.json",
-    )
-    yield from as_planned(plan, "QVL607", fix)
+
+    def remedy(raised: WillRaise) -> Fix:
+        later = {Stage.ADAPTERS: "peft", Stage.TRAINER: "accelerate"}.get(raised.stage)
+        return Fix.display(
+            "Install it; or, where the call will run on another machine, save that machine's facts there and check with them here",
+            f"pip install {later or ' '.join(absent(situation.facts))}",
+            "qvl-preflight doctor --save machine.json",
+            f"qvl-preflight check {shlex.quote(situation.request.model)} --facts machine.json",
+        )
+
+    yield from as_planned(plan, "QVL607", remedy)
