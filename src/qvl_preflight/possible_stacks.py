@@ -21,6 +21,7 @@ from qvl_preflight.stack.eras import Hypothesis, hypotheses, with_and_without_gp
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import LoadPlan, Situation
+    from qvl_preflight.request import Request
     from qvl_preflight.rule import Rule
 
 
@@ -56,14 +57,18 @@ def _grave(situation: Situation, plan: LoadPlan, rules: Iterable[Rule], offer: _
 
 def _either_way(situation: Situation, rules: Iterable[Rule], offer: _Offer) -> list[Finding]:
     """What the call raises on a machine with a GPU, where it raises something on one without a GPU, too, or is not known to load there."""
-    machines = with_and_without_gpu(situation)
-    if machines is None:
+    both_machines = with_and_without_gpu(situation)
+    if both_machines is None:
         return []
+    machines = both_machines[:1] if _means_a_gpu(situation.request) else both_machines
     plans = [make_plan(machine) for machine in machines]
-    there, gone = (
+    there, *rest = (
         [finding for finding in _grave(machine, plan, rules, offer) if finding.raises is not None]
         for machine, plan in zip(machines, plans, strict=True)
     )
+    if not rest:
+        return there
+    gone = rest[0]
     both = {finding.topic for finding in there} & {finding.topic for finding in gone}
     instead = next((finding.message for finding in gone if finding.topic not in both), None)
     if instead is None:
@@ -74,6 +79,16 @@ def _either_way(situation: Situation, rules: Iterable[Rule], offer: _Offer) -> l
         for finding in there
         if finding.topic in both or instead is not None
     ]
+
+
+def _means_a_gpu(request: Request) -> bool:
+    """Would nobody write this call for a machine without a GPU? Half precision by a GradScaler, TensorFloat-32, and FlashAttention need one."""
+    trainer = request.trainer or {}
+    flash = (
+        str(request.kwargs.get("attn_implementation") or "").startswith("flash")
+        or request.kwargs.get("use_flash_attention_2") is True
+    )
+    return flash or trainer.get("fp16") is True or trainer.get("tf32") is True
 
 
 def _names(stacks: Iterable[Hypothesis]) -> list[str]:

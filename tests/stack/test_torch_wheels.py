@@ -65,7 +65,6 @@ def test_what_was_read_comes_first() -> None:
 @pytest.mark.parametrize(
     ("version", "cuda"),
     [
-        pytest.param("2.5.1", None, id="no CUDA is named"),
         pytest.param("2.5.1", "12.5", id="a CUDA for which there are no wheels"),
         pytest.param("2.3.1", "12.6", id="a release before that CUDA"),
         pytest.param("2.12.0", "12.8", id="a release whose wheel was not read"),
@@ -77,6 +76,14 @@ def test_other_builds_are_undecided(version: str, cuda: str | None) -> None:
     facts = Facts(packages={"torch": version}, torch=Torch(cuda_build=cuda) if cuda else Unknown("x"))
     with pytest.raises(Undecided):
         built_for(facts, Packages(facts))
+
+
+def test_without_a_word_of_cuda_all_wheels_of_the_release_are_asked() -> None:
+    """2.8 has kernels for an RTX 50 in some, for a V100 in others, for a K80 in none."""
+    facts = Facts(packages={"torch": "2.8.0"}, torch=Unknown("x"))
+    archs, read = built_for(facts, Packages(facts))
+    assert not read
+    assert [runs_on(archs, capability) for capability in ((12, 0), (7, 0), (3, 7))] == [True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,8 @@ def _too_old_for_5(situation: Situation, quantization: Quantization) -> str | No
 
 
 def _no_cuda(situation: Situation, quantization: Quantization) -> str | None:
+    if cuda.on_a_mac(situation.facts):
+        return "bitsandbytes needs CUDA in this release, and no Mac has it"
     if cuda.available(situation):
         return None
     refusal = cuda.refusal(situation)

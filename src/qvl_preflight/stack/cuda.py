@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.devices import BAD_ORDER, NO_SLICE, REPEATED
 from qvl_preflight.stack.nvidia_driver import NO_DRIVER, UNEXPECTED, Refusal, driver_trouble
 from qvl_preflight.unknown import Undecided, Unknown, need
-from qvl_preflight.versions import ByRelease, Evidence, Row
+from qvl_preflight.versions import ByRelease, Evidence, Row, parse
 
 if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
@@ -129,18 +129,25 @@ def _build_by_version(facts: Facts) -> bool | Unknown:
     return False if local == "cpu" else Unknown("the CUDA build of torch is not known")
 
 
+def on_a_mac(facts: Facts) -> bool:
+    """Is it a Mac, where CUDA is never available? What its own GPU does is another question (`only_nvidia`). Unknown counts as no."""
+    platform = facts.python.platform if not isinstance(facts.python, Unknown) else None
+    return isinstance(platform, str) and platform.startswith("macos")
+
+
 def only_nvidia(facts: Facts) -> None:
     """Raises Undecided on a machine whose GPU cannot be NVIDIA's."""
-    platform = facts.python.platform if not isinstance(facts.python, Unknown) else None
-    if isinstance(platform, str) and platform.startswith("macos"):
+    if on_a_mac(facts):
         raise Undecided(f"this is a Mac: {NVIDIA_ONLY}")
 
 
 def _driver_too_old(facts: Facts, build: str | bool | Unknown) -> Refusal | None:
     """CUDA is compatible within a major release; a driver of an older major cannot run it (CUDA compatibility guide)."""
     driver = facts.driver
-    if not isinstance(build, str) or driver is None or isinstance(driver, Unknown) or isinstance(driver.cuda, Unknown):
+    if not isinstance(build, str) or driver is None or isinstance(driver, Unknown):
         return None
+    if isinstance(driver.cuda, Unknown):
+        return _older_than_needed(driver.version, build)
     major, minor = (driver.cuda + ".0").split(".")[:2]
     if int(major) >= int(build.split(".")[0]):
         return None
@@ -152,6 +159,23 @@ def _driver_too_old(facts: Facts, build: str | bool | Unknown) -> Refusal | None
         f"The NVIDIA driver on your system is too old (found version {number}).",
         Evidence.SOURCE,
     )
+
+
+# The oldest driver for each major release of CUDA, on Linux; Windows' numbers are a little higher (CUDA toolkit release notes, "CUDA Toolkit and
+# Minimum Required Driver Version for CUDA Minor Version Compatibility").
+_OLDEST_DRIVER = {11: (450, 80, 2), 12: (525, 60, 13), 13: (580, 65, 6)}
+
+
+def _older_than_needed(version: str | Unknown, build: str) -> Refusal | None:
+    """By the driver's own number, where it is not known which CUDA it runs."""
+    found = None if isinstance(version, Unknown) else parse(version)
+    oldest = _OLDEST_DRIVER.get(int(build.split(".")[0]))
+    if found is None or oldest is None or found >= oldest:
+        return None
+    shown = ".".join(map(str, oldest[:2]))
+    why = f"the driver is {version}, and CUDA {build}, for which torch is built, takes one from {shown} on"
+    text = "The NVIDIA driver on your system is too old (found version"
+    return Refusal("driver-too-old", why, "RuntimeError", text, Evidence.SOURCE)
 
 
 def without_kernels(gpu: Gpu, archs: tuple[str, ...]) -> str:

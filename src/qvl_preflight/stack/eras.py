@@ -112,6 +112,7 @@ ERAS = (
     ),
 )
 
+_Packages = Mapping[str, "str | Literal[False] | Unknown"]
 _Range = tuple[str, str]  # of transformers: from, up to but not including
 _ALWAYS: _Range = ("0", "999")
 # A package in this range of releases goes with these releases of transformers alone (minimum versions in transformers' utils/import_utils.py,
@@ -175,7 +176,7 @@ def hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
             if not _answered(known, name) and (name != "autoawq" or situation.checkpoint.quant_method == "awq")
         }
         stack = {**known, **assumed}
-        if assumed and stack not in stacks and _fits(stack, situation):
+        if assumed and stack not in stacks and _fits(stack, situation, known):
             stacks.append(stack)
             told = [name for name in ("transformers",) if name in assumed] or sorted(assumed)
             facts = replace(situation.facts, packages=stack, packages_complete=False)  # what an era does not name is not known
@@ -200,14 +201,20 @@ def with_and_without_gpu(situation: Situation) -> tuple[Situation, Situation] | 
     )
 
 
-def _answered(known: Mapping[str, str | Literal[False] | Unknown], name: str) -> bool:
+def _answered(known: _Packages, name: str) -> bool:
     return not isinstance(known.get(name, Unknown("")), Unknown)
 
 
-def _fits(stack: Mapping[str, str | Literal[False] | Unknown], situation: Situation) -> bool:
+def _fits(stack: _Packages, situation: Situation, known: _Packages) -> bool:
     """Do the packages go together, and would anyone write this call, for this checkpoint, for them?"""
     request = situation.request
-    ranges = [wanted for name, of, wanted in _GOES_WITH if isinstance(version := stack.get(name), str) and _within(version, of)]
+    ranges = [
+        wanted
+        for name, of, wanted in _GOES_WITH
+        if isinstance(version := stack.get(name), str)
+        and _within(version, of)
+        and not (_answered(known, name) and _answered(known, "transformers"))
+    ]  # what is installed is installed, and may be what fails
     ranges += [wanted for name, wanted in _ARGUMENTS.items() if name in request.kwargs]
     config = request.kwargs.get("quantization_config")
     if isinstance(config, ConfigObject) and config.class_name == "GPTQConfig":

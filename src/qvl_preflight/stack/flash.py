@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import cuda
-from qvl_preflight.unknown import Unknown, need
+from qvl_preflight.unknown import Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -114,15 +114,21 @@ def _as_passed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 
 def forward(situation: Situation, draft: Draft, asked: str) -> Iterator[WillRaise]:
-    """FORWARD: a GPU that flash-attn is not made for, and weights in float32."""
-    if draft.failed("attention") or not situation.packages.has(_PACKAGES[asked]):
+    """FORWARD: a GPU that flash-attn is not made for, and weights in float32. Whether the package is there is no question of either: without it the
+    load fails."""
+    installed = attempt(lambda: situation.packages.has(_PACKAGES[asked]))
+    if draft.failed("attention") or (not isinstance(installed, Unknown) and not installed):
         return
-    gpu = None if isinstance(draft.devices, Unknown) else cuda.first_below(situation, draft.devices, cuda.AMPERE)
+    gpu = attempt(lambda: cuda.first_below(situation, () if isinstance(draft.devices, Unknown) else draft.devices, cuda.AMPERE))
+    if isinstance(gpu, Unknown):
+        gpu = None
     if gpu is not None:
         text = "FlashAttention only supports Ampere GPUs or newer."
         why = f"{cuda.describe(gpu)} is older than what FlashAttention is made for, compute capability 8.0"
         yield WillRaise("QVL936", Stage.FORWARD, "RuntimeError", text, "attention", why)
     trainer = situation.request.trainer or {}
+    if isinstance(installed, Unknown) and not {"dtype", "torch_dtype"} & situation.request.kwargs.keys():
+        return  # a default that hangs on the release, for a package that may not be there
     if (
         need(draft.quantization) is not None
         or draft.dtype not in ("float32", "float64")

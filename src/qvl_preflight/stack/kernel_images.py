@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.stack.cuda import DEVICE_ERROR, NO_KERNEL, without_kernels
 from qvl_preflight.stack.torch_wheels import built_for, runs_on
 from qvl_preflight.unknown import Unknown, attempt, need
 from qvl_preflight.versions import Evidence
 
 if TYPE_CHECKING:
+    from qvl_preflight.devices import Devices
     from qvl_preflight.facts import Gpu
     from qvl_preflight.plan import Draft, Situation
 
@@ -25,13 +27,25 @@ _IN_EVERY_WHEEL = ((7, 5), (8, 9))  # Turing to Ada: since CUDA 11.8
 def first_kernel(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """FORWARD: the first operation on a GPU of the model."""
     devices = situation.devices
-    if isinstance(draft.devices, Unknown) or isinstance(devices, Unknown):
+    if isinstance(devices, Unknown):
+        return
+    if isinstance(draft.devices, Unknown):
+        yield from _on_any(situation, devices)
         return
     ordinals = {int(name.partition(":")[2] or 0) for name in draft.devices if name.startswith("cuda")}
     for ordinal in sorted(ordinals):
         if ordinal < len(devices.visible) and (raised := _missing(situation, devices.visible[ordinal], ordinal)):
             yield raised
             return
+
+
+def _on_any(situation: Situation, devices: Devices) -> Iterator[WillRaise]:
+    """A strategy takes one GPU or another: it counts where torch has kernels for none of them."""
+    if situation.request.device_map not in STRATEGIES or not devices.visible:
+        return
+    found = [_missing(situation, gpu, ordinal) for ordinal, gpu in enumerate(devices.visible)]
+    if found[0] is not None and all(raised is not None for raised in found):
+        yield found[0]
 
 
 def _missing(situation: Situation, gpu: Gpu, ordinal: int) -> WillRaise | None:

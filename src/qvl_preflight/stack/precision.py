@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import Dtype
 from qvl_preflight.stack import cuda
+from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -142,11 +143,15 @@ def emulated_bfloat16(situation: Situation, plan: LoadPlan) -> tuple[str, Gpu] |
     ``dtype``, ``bnb_4bit_compute_dtype`` or ``bf16`` (the Trainer's, where it is not refused).
     """
     setting = None if plan.blocked("trainer-precision") else _computes_in_bfloat16(situation, plan)
-    if setting is None or isinstance(plan.devices, Unknown):
+    if setting is None:
         return None
-    devices = plan.devices
-    if not any(name.startswith("cuda") for name in devices) and not _will_be_moved(situation):
-        return None
+    devices: tuple[str, ...] = ()
+    if not isinstance(plan.devices, Unknown):
+        devices = plan.devices
+        if not any(name.startswith("cuda") for name in devices) and not _will_be_moved(situation):
+            return None
+    elif situation.request.device_map not in STRATEGIES:
+        return None  # a strategy takes one GPU or another: it counts where all are alike
     gpu = attempt(lambda: cuda.first_below(situation, devices, cuda.AMPERE))
     return None if gpu is None or isinstance(gpu, Unknown) else (setting, gpu)
 
@@ -190,6 +195,14 @@ def half_on_cpu(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """FORWARD: float16 weights that lie on the CPU, with a torch that has no kernels for them there."""
     if need(draft.quantization) is not None or draft.dtype != "float16" or need(draft.devices) != ("cpu",):
         return
+    request = situation.request
+    if (
+        request.trains
+        and request.trainer is not None
+        and not request.trains_on_cpu
+        and attempt(lambda: cuda.available(situation)) is not False
+    ):
+        return  # a Trainer takes it to the GPU, unless it is known that there is none
     row = _HALF_ON_CPU.row(situation.packages)
     model = _text_model(situation.checkpoint.config)
     first = "LayerNormKernelImpl" if model in _LAYER_NORM else "addmm_impl_cpu_"

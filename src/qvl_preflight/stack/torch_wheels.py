@@ -7,6 +7,7 @@ pytorch's own build script (.ci/manywheel/build_cuda.sh of each release) and rel
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qvl_preflight.facts import Packages
@@ -55,17 +56,32 @@ _INDEX = "https://download.pytorch.org/whl/"
 
 
 def built_for(facts: Facts, packages: Packages) -> tuple[_Archs, bool]:
-    """The architectures of the installed torch, and whether they were read from its files (else: those of the official wheel).
+    """The architectures of the installed torch, and whether they were read from its files (else: those of the official wheel; of all
+    wheels of that release, where it is not known for which CUDA it was built).
 
     Raises Undecided.
     """
     torch = facts.torch
     if not isinstance(torch, Unknown) and not isinstance(torch.arch_list, Unknown):
         return torch.arch_list, True
+    build_said = not isinstance(torch, Unknown) and not isinstance(torch.cuda_build, Unknown)
+    if not build_said and "+" not in (packages.version("torch") or "+"):
+        return _of_any_wheel(packages), False
     build = _cuda_of(facts, packages)
     if build not in _WHEELS:
         raise Undecided(f"for which GPUs a torch with CUDA {build} is built is not known")
     return _WHEELS[build].value(packages), False
+
+
+def _of_any_wheel(packages: Packages) -> _Archs:
+    """What some official wheel of the installed release is built for. Raises Undecided where none was read."""
+    found: list[_Archs] = []
+    for table in _WHEELS.values():
+        with suppress(Undecided):
+            found.append(table.value(packages))
+    if not found:
+        raise Undecided("for which GPUs torch is built is not known")
+    return tuple(dict.fromkeys(arch for archs in found for arch in archs))
 
 
 def _cuda_of(facts: Facts, packages: Packages) -> str:

@@ -29,7 +29,7 @@ def adapters_wanted(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if (
         request.purpose != "full"
         or not request.purpose_named
-        or request.trainer is None
+        or request.peft
         or quantization is None
         or quantization.method not in ("gptq", "bitsandbytes", "awq")
     ):
@@ -42,6 +42,7 @@ def adapters_wanted(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             _PURELY_QUANTIZED,
             "no-adapters",
             "quantised weights cannot be trained themselves, and no adapters are planned",
+            None if request.trainer is not None else "transformers' Trainer trains it",
             evidence=Evidence.RUN,
         )
 

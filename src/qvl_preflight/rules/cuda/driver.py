@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qvl_preflight.devices import Devices
     from qvl_preflight.facts import Facts
     from qvl_preflight.plan import LoadPlan
+    from qvl_preflight.request import Request
 
 
 @rule("QVL101", Severity.ERROR, topic="no-cuda-visible", symptoms=(r"Found no NVIDIA driver on your system",), environment=True)
@@ -79,12 +80,40 @@ def driver_too_old(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Ite
     ## Fix safety
     Shown, not applied: a driver or a package must be replaced.
     """
+    yield from judged("QVL103", "driver-too-old", facts, devices, plan, lambda _: _newer_driver(facts))
 
-    def remedy(_: object) -> Fix:
-        commands = (install_command(facts),) if channel_for(facts) else ("nvidia-smi",)
-        return Fix.display("Update the driver, or install a torch built for the driver's CUDA", *commands)
 
-    yield from judged("QVL103", "driver-too-old", facts, devices, plan, remedy)
+def _newer_driver(facts: Facts) -> Fix:
+    commands = (install_command(facts),) if channel_for(facts) else ("nvidia-smi",)
+    return Fix.display("Update the driver, or install a torch built for the driver's CUDA", *commands)
+
+
+@rule("QVL120", Severity.WARNING, topic="driver-too-old")
+def old_driver_leaves_the_cpu(facts: Facts, devices: Devices, plan: LoadPlan, request: Request) -> Iterator[Finding]:
+    """
+    The driver is too old for this torch, and the model stays on the CPU without a word.
+
+    ## What happens
+    `torch.cuda.is_available()` is False, so that `device_map="auto"`, or none, means the CPU: the load passes, and the GPU idles. A later
+    `model.to("cuda")` raises `RuntimeError: The NVIDIA driver on your system is too old`.
+
+    ## Example
+    ```python hardware=a100-old-driver
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto")
+    ```
+    Use instead, until driver and torch go together:
+    ```python hardware=a100-old-driver
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="cpu")
+    ```
+
+    ## Fix safety
+    Shown, not applied: a driver or a package must be replaced.
+    """
+    if request.asks_for_cpu or plan.raised("QVL103") or isinstance(plan.devices, Unknown) or plan.devices != ("cpu",):
+        return
+    refusal = reason(facts, devices, "driver-too-old")
+    if refusal is not None:
+        yield Finding(f"{refusal.why}: the model stays on the CPU", "import", fix=_newer_driver(facts))
 
 
 @rule("QVL105", Severity.ERROR, topic="no-cuda-visible", environment=True)
