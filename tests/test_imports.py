@@ -79,6 +79,7 @@ LAYERS = (
     "commands",
     "commands.*",
     "cli",
+    "notebook",
     "__init__",
     "__main__",
 )

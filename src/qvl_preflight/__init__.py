@@ -35,7 +35,14 @@ __all__ = [
 ]  # fmt: skip
 
 
+_IPYTHON = ("load_ipython_extension", "unload_ipython_extension")  # what %load_ext looks for; nothing that people call
+
+
 def __getattr__(name: str) -> object:
+    if name in _IPYTHON:
+        from qvl_preflight import notebook
+
+        return getattr(notebook, name)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from qvl_preflight.diagnosis.apart import TELLS
@@ -16,6 +17,7 @@ from qvl_preflight.facts import Facts, Packages
 from qvl_preflight.facts_from import FactsLike, facts_of
 from qvl_preflight.unknown import Undecided
 
+_SPAN = re.compile(r"^transformers (?:.* and )?(?P<since>\d+\.\d+) (?:on|and later|to (?P<last>\d+\.\d+)) has ")
 _LEAST, _OTHER_RELEASE = 0.3, 0.85
 
 
@@ -53,7 +55,8 @@ def _best(found: list[Match], facts: Facts | None) -> tuple[Diagnosis, ...]:
             best[match.cause.topic] = _diagnosis(match, score, facts)
         elif match.more and match.cause.topic in best and match.more not in best[match.cause.topic].message:
             before = best[match.cause.topic]
-            best[match.cause.topic] = replace(before, message=f"{before.message} ({match.more}.)")
+            said = f"{before.message} ({match.more}.)"
+            best[match.cause.topic] = replace(before, message=said, fix=_release(match.more) or before.fix)
     return tuple(best.values())
 
 
@@ -66,8 +69,18 @@ def _diagnosis(match: Match, score: float, facts: Facts | None) -> Diagnosis:
     cause = match.cause
     message = f"{cause.summary} ({match.more}.)" if match.more else cause.summary
     evidence = match.evidence.strip()[:300]
-    fix = _spelled(_fix(cause), facts)
+    fix = _release(match.more) or _spelled(_fix(cause), facts)
     return Diagnosis(cause.code, cause.topic, cause.summary, message, round(score, 2), fix, evidence, TELLS.get(cause.topic, ""))
+
+
+def _release(more: str) -> str:
+    """What to install where the tables say which releases have what is asked for."""
+    found = _SPAN.search(more)
+    if found is None:
+        return ""
+    if found["last"]:
+        return f'Update what asks for it, or `pip install "transformers<={found["last"]}.99"`.'
+    return f'`pip install -U "transformers>={found["since"]}"`'
 
 
 def _fix(cause: Cause) -> str:

@@ -36,8 +36,8 @@ def by_release(one: Raised) -> Iterator[tuple[float, Cause, str]]:
         more = f"transformers {span} has {name} (in {module})" if span else ""
         if asker is not None:
             yield 0.93, _cause(asker), more
-        elif span and not span.startswith("4.28 on"):
-            yield 0.85, _cause("QVL990" if span.endswith("on") else "QVL693"), more
+        elif span and not span.startswith(("4.28 on", "4.28 and later")):
+            yield 0.85, _cause("QVL990" if span.endswith(("on", "later")) else "QVL693"), more
     elif (found := _TYPE.search(one.message)) and tables().is_type(key := found["type"] or found["key"]):
         if found["type"] is None and not any("configuration_auto" in frame for frame in one.frames):
             return  # any dictionary may lack any key

@@ -42,7 +42,7 @@ def weighed(found: tuple[Diagnosis, ...], facts: Facts) -> tuple[Diagnosis, ...]
 def _refuted(found: Diagnosis, facts: Facts) -> Diagnosis:
     for topics, speaks_against, why in _AGAINST:
         try:
-            if found.topic in topics and speaks_against(facts):
+            if (found.topic in topics or found.code in topics) and speaks_against(facts):
                 said = f"{found.message} (But {why}.)"
                 return replace(found, confidence=round(found.confidence * _HALF, 2), message=said)
         except Undecided:
@@ -90,6 +90,7 @@ def _built_with_cuda(facts: Facts) -> bool:
     return not isinstance(facts.torch, Unknown) and isinstance(facts.torch.cuda_build, str)
 
 
+# Topics or codes, what speaks against them, and how it is said.
 _AGAINST: tuple[tuple[frozenset[str], Callable[[Facts], bool], str], ...] = (
     (frozenset({"no-cuda-visible", "visible-devices-env", "bnb-no-cuda", "awq-no-cuda"}), _sees_a_gpu, "this process sees a GPU"),
     (frozenset({"torch-cpu-build"}), _built_with_cuda, "this torch is built with CUDA"),
@@ -99,6 +100,7 @@ _AGAINST: tuple[tuple[frozenset[str], Callable[[Facts], bool], str], ...] = (
     (frozenset({"multi-gpu-split", "dataparallel-split", "device-map-ddp"}), _one_gpu, "this process sees one GPU"),
     (frozenset({"flash-attn-missing"}), _has("flash-attn"), "flash-attn is installed"),
     (frozenset({"bnb-missing"}), _has("bitsandbytes", "accelerate"), "bitsandbytes and accelerate are installed: the message misleads"),
+    (frozenset({"QVL601"}), _has("accelerate"), "accelerate is installed, in this interpreter or another"),
     (frozenset({"torch-load-cve"}), _at_least("torch", 2, 6), "this torch is 2.6 or later"),
     (frozenset({"bnb-triton-skew"}), _below("torch", 2, 6), "this torch is older than 2.6"),
 )  # fmt: skip
