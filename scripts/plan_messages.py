@@ -344,7 +344,7 @@ _ANYTHING = re.compile(
     r"object has no attribute|got an unexpected keyword argument|cannot import name|No module named|No such file or directory|\[Errno 2\]|from 'transformers'"
     r"|EOF when reading a line|Max retries exceeded with url|HTTPSConnectionPool\(host='huggingface.co', port=443\)|__init__\(\)|Unrecognized model in"
     r"|We encountered some issues during automatic conversion of the weights|unsupported scalarType|Expected all tensors to be on the same device"
-    r"|module 'torch' has|not implemented for|indices must be integers|Expected one of cpu, cuda$|does not appear to have a file named|config\.json"
+    r"|module 'torch' has|not implemented for|indices must be integers|Expected one of cpu, cuda.*|does not appear to have a file named|config\.json"
     r"|Error no file named|\bor\b|found in directory|The quantization method|is not available, you should use device|key in its|Should have a `model_type`"
 )
 

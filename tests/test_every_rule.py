@@ -13,6 +13,7 @@ from qvl_preflight import api, engine
 from qvl_preflight.facts import field_names
 from qvl_preflight.report import Applicability, Report, Severity
 from qvl_preflight.rule import Rule, all_rules
+from qvl_preflight.symptoms import as_symptom
 from qvl_preflight.testing import machine
 from rule_pages import Example, examples, kwargs_of, model_of, peft_of
 
@@ -58,7 +59,7 @@ def test_name_says_the_problem(rule: Rule) -> None:
 @every_rule
 def test_symptoms_compile_and_topic_is_a_slug(rule: Rule) -> None:
     """Symptoms are patterns; topics are shared slugs."""
-    assert all(re.compile(symptom) for symptom in rule.symptoms)
+    assert all(re.compile(as_symptom(symptom).text) for symptom in rule.symptoms)
     assert re.fullmatch(r"[a-z0-9-]+", rule.topic)
 
 

@@ -20,15 +20,17 @@ def unload_ipython_extension(shell: Any) -> None:
 
 def preflight(line: str = "") -> None:
     """``why`` prints the causes of the last exception; ``doctor`` looks at the machine."""
+    from qvl_preflight import cli_output
+
     word = line.strip().lower()
     if word == "doctor":
         from qvl_preflight.cli import main
 
         main(["doctor"])
     elif word == "why":
-        print(why())
+        cli_output.write(why())
     else:
-        print(_USAGE)
+        cli_output.write(_USAGE)
 
 
 def why() -> str:

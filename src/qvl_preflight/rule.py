@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.report import Finding, Fix, Severity
+from qvl_preflight.symptoms import Symptom
 from qvl_preflight.unknown import Undecided, Unknown
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Rule:
     code: str
     severity: Severity
     topic: str
-    symptoms: tuple[str, ...]
+    symptoms: tuple[str | Symptom, ...]
     environment: bool  # has something to say without a call: its plan may be None
     judge: Judge
 
@@ -84,7 +85,7 @@ _REGISTRY: dict[str, Rule] = {}
 
 
 def rule(
-    code: str, severity: Severity, *, topic: str, symptoms: tuple[str, ...] = (), environment: bool = False
+    code: str, severity: Severity, *, topic: str, symptoms: tuple[str | Symptom, ...] = (), environment: bool = False
 ) -> Callable[[Judge], Judge]:
     """Register a judge under a code. ``symptoms``: patterns of error text that betray the rule.
 

@@ -16,6 +16,7 @@ class Symptom:
     text: str = ""  # in "Type: message"; empty: any
     type: str = ""  # the name of the exception, whole, as a pattern
     frames: str = ""  # in the files and functions of the traceback
+    within: str = ""  # in the frames too, but only where the traceback shows any: the words alone are common
     beside: str = ""  # somewhere else in the log
     weight: float = 0.9
     source: str = (

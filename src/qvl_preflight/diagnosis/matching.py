@@ -61,6 +61,8 @@ def _in_exceptions(raised: list[Raised], whole: str) -> Iterator[Match]:
                 continue
             if symptom.frames and not compiled(symptom.frames).search(frames):
                 continue
+            if symptom.within and frames and not compiled(symptom.within).search(frames):
+                continue
             if symptom.beside and not compiled(symptom.beside).search(whole):
                 continue
             if not symptom.text or _fits(symptom.text, said):
@@ -86,7 +88,7 @@ def _in_lines(lines: list[str], raised: list[Raised]) -> Iterator[Match]:
         starts.append(at)
         at += len(part)
     for symptom, cause in causes():
-        if symptom.type or symptom.frames or symptom.beside or (role < _LOUD and symptom.weight < _REMARK):
+        if symptom.type or symptom.frames or symptom.within or symptom.beside or (role < _LOUD and symptom.weight < _REMARK):
             continue  # beside an exception a remark is mostly noise
         position = _place(symptom, whole)
         if position is not None:

@@ -56,8 +56,8 @@ WORDS = (
     ("QVL712", Symptom(r"Attempting to deserialize object on \w+ device \S+ but torch\.\w+\.device_count\(\) is", source="torch 2.14 torch/serialization.py")),
     ("QVL712", Symptom(r"CUDA_ERROR_INVALID_DEVICE|Invalid device argument", weight=.7, source=_CUDA)),
     ("QVL712", Symptom(r"device \S+ is not visible \(CUDA_VISIBLE_DEVICES", source="torch 2.14 torch/cuda/__init__.py")),
-    ("QVL401", Symptom(r"Expected one of cpu, cuda, .{0,300}device type at start of device string", source=_TORCH)),
-    ("QVL401", Symptom(r"Invalid device string: '", source=_TORCH)),
+    ("QVL401", Symptom(r"Expected one of cpu, cuda, .{0,300}device type at start of device string", within=r"transformers|accelerate|peft|optimum|diffusers", source=_TORCH)),
+    ("QVL401", Symptom(r"Invalid device string: '", within=r"transformers|accelerate|peft|optimum|diffusers", source=_TORCH)),
     # Precision
     ("QVL930", Symptom(r"(device|GPU) does not support bfloat16|Current CUDA Device does not support bfloat16", source="torch 2.14 torch/amp/autocast_mode.py")),
     ("QVL930", Symptom(r"requires \.?target sm_80 or higher|'\.bf16' requires", source="ptxas")),
@@ -139,5 +139,4 @@ WORDS = (
     ("QVL693", Symptom(r"(unwrap_model|prepare_data_loader|DataLoaderConfiguration|Accelerator|AcceleratedOptimizer|skip_first_batches|load_fsdp_\w+)\S{0,20}\(\) got an unexpected keyword argument", weight=.85, source=_PYTHON)),
     ("QVL990", Symptom(r"(ADDED|'rope_type'|KeyError: '?(type|factor|rope_type|rope_theta))'?$", type="KeyError", frames=r"configuration_|modeling_rope|transformers", weight=.6, source=_PYTHON)),
     ("QVL907", Symptom(r"^KeyError: '?[a-z][a-z0-9]{1,20}([_-][a-z0-9]{1,12}){0,3}'?$", frames=r"configuration_auto", weight=.95, source=_PYTHON)),
-    ("QVL990", Symptom(r"size mismatch for .{1,200}copying a param with shape", weight=.4, source="torch 2.14 torch/nn/modules/module.py")),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from qvl_preflight.plan import LoadPlan, Situation
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.lora import by_tower, unused_targets
+from qvl_preflight.symptoms import Symptom
 
 
 @rule("QVL816", Severity.NOTE, topic="lora-bad-targets", symptoms=(r"keys did not match any targeted module",))
@@ -70,7 +71,16 @@ def lora_in_the_vision_tower(situation: Situation, plan: LoadPlan) -> Iterator[F
         )
 
 
-@rule("QVL818", Severity.NOTE, topic="lora-grad-checkpoint", symptoms=(r"element 0 of tensors does not require grad",))
+# A loop of one's own says so wherever nothing requires a gradient.
+_TRAINERS = r"transformers|peft|accelerate|trl|deepspeed|lightning|train|tune|swift"
+
+
+@rule(
+    "QVL818",
+    Severity.NOTE,
+    topic="lora-grad-checkpoint",
+    symptoms=(Symptom(r"element 0 of tensors does not require grad", within=_TRAINERS),),
+)
 def checkpointing_needs_input_grads(plan: LoadPlan) -> Iterator[Finding]:
     """
     Gradient checkpointing over a frozen base, without an input that requires a gradient.
