@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from qvl_preflight.memory.training import full
+from qvl_preflight.memory.weights import Stored
+
 RECORDED = Path(__file__).parent / "recordings" / "memory" / "h100.jsonl"
+TRAINED = {"float32": 4, "bfloat16": 2}
 LINES: list[dict[str, Any]] = [json.loads(line) for line in RECORDED.read_text(encoding="utf-8").splitlines()]
 
 
@@ -32,3 +36,17 @@ def test_checkpointing_and_quantisation_save_memory() -> None:
     loads = {(line["model"], line["quant"]): line["load_allocated"] - line["context_allocated"] for line in LINES}
     for model in {model for model, quant in loads if quant == "nf4"}:
         assert loads[model, "nf4"] < loads[model, "none"]
+
+
+def test_full_fine_tuning_never_takes_less_than_is_said() -> None:
+    """Weights, gradients and the optimizer's states are a lower bound, whatever the optimizer; without activations worth the name it is a tight one."""
+    lines = [line for line in LINES if line["action"] == "full"]
+    assert {line.get("optimizer") for line in lines} >= {"adamw_bnb_8bit", "paged_adamw_8bit", "adafactor", "sgd", None}
+    for line in lines:
+        dtype, count = line.get("dtype", "bfloat16"), line["parameters"]
+        stored = Stored("all", count, dtype, count * TRAINED[dtype])
+        said = full((stored,), {"optim": line.get("optimizer")}, ranks=1, stage=0, fsdp=False, offload=False).total_bytes
+        took = line["second_peak"] - line["context_allocated"]
+        assert said <= took
+        if line.get("optimizer") in ("sgd", "adamw_bnb_8bit"):
+            assert took < said * 1.05

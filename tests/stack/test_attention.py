@@ -146,3 +146,15 @@ def test_a_flash_attn_for_another_torch(tmp_path: Path, release: str, model: str
             assert plan is not None
             met = [entry.type for entry in plan.raises if entry.code == "QVL937"]
             assert met == ([expected] if expected and not loads else []), (hardware, loads)
+
+
+@pytest.mark.parametrize(("release", "said"), [
+    ("5.3.0", ("ValueError", '="flash_attention_4"` is not supported.')),
+    ("5.4.0", ("ImportError", "the package for FlashAttention4 doesn't seem to be installed")),
+    ("5.17.0", ("ImportError", "the package for FlashAttention4 doesn't seem to be installed")),  # recorded
+])  # fmt: skip
+def test_the_fourth_flash_attention(tmp_path: Path, release: str, said: tuple[str, str]) -> None:
+    """transformers 5.4 knows its name, and asks for a package of its own; the second one does not stand in for it."""
+    found = first(config(tmp_path), release, attn_implementation="flash_attention_4", device_map={"": 0})
+    assert found is not None
+    assert (found[0], found[1].endswith(said[1])) == (said[0], True), found

@@ -26,7 +26,8 @@ _NAMES: ByRelease[tuple[str, ...] | None] = ByRelease(
     Row("4.47", "4.48", ("eager", "sdpa", "flash_attention_2", "flex_attention"), Evidence.SOURCE, "transformers 4.47.1 modeling_utils.py"),
     Row("4.48", "4.53", ("eager", "sdpa", "flash_attention_2", "flex_attention"), Evidence.RUN, "transformers 4.51.3 modeling_utils.py"),
     Row("4.53", "5.0", ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"), Evidence.RUN, "transformers 4.57.1 modeling_utils.py"),
-    Row("5.0", None, ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention"), Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
+    Row("5.0", "5.4", ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"), Evidence.RUN, "transformers 5.2.0, 5.3.0 modeling_utils.py"),
+    Row("5.4", None, ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention"), Evidence.RUN, "transformers 5.4.0, 5.23.0 modeling_utils.py"),
 )  # fmt: skip
 _NO_FLASH = ByRelease(
     "transformers",

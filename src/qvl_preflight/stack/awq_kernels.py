@@ -70,7 +70,7 @@ def kernel(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     try:
         draft.kernel = gptqmodel_awq.choose(situation, quantization.config, draft.kernel_device).kernel
     except Unsupported as refused:
-        known = gptqmodel_awq.AWQ_KERNELS.row(situation.packages).evidence if draft.kernel_device == "cpu" else Evidence.SOURCE
+        known = gptqmodel_awq.AWQ_KERNELS.row(situation.packages).evidence
         name = gptqmodel_awq.backend_of(quantization.config)
         yield gptqmodel_device.kernel_refused(refused, name, draft.kernel_device, known)
 

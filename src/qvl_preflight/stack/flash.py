@@ -18,27 +18,27 @@ from qvl_preflight.versions import ByRelease, Evidence, Row
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
 
-VERSIONS = ("flash_attention_2", "flash_attention_3")
-_PACKAGES = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3"}
+VERSIONS = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
+_PACKAGES = {"flash_attention_2": "flash-attn", "flash_attention_3": "flash-attn-3", "flash_attention_4": "flash-attn-4"}
 _PREFACE = "FlashAttention2 has been toggled on, but it cannot be used due to the following error: "
 _MISSING = ByRelease(
     "transformers",
     Row("4.34", "4.35", "Flash Attention 2.0 is not available.", Evidence.SOURCE, "transformers 4.34.1 modeling_utils.py:1271"),
     Row("4.35", "4.36", "Flash Attention 2 is not available.", Evidence.SOURCE, "transformers 4.35.2 modeling_utils.py:1274"),
-    Row("4.36", "5.5", _PREFACE + "the package flash_attn seems to be not installed", Evidence.RUN, "transformers 4.37.2, 4.57.1 modeling_utils.py"),
-    Row("5.5", None, _PREFACE + "the package for FlashAttention2 doesn't seem to be installed", Evidence.RECORDED, "transformers 5.17.0 modeling_utils.py:1558"),
+    Row("4.36", "5.4", _PREFACE + "the package flash_attn seems to be not installed", Evidence.RUN, "transformers 4.37.2, 4.57.1 modeling_utils.py"),
+    Row("5.4", None, _PREFACE + "the package for FlashAttention2 doesn't seem to be installed", Evidence.RECORDED, "transformers 5.17.0 modeling_utils.py:1558"),
 )  # fmt: skip
 _OLDEST: ByRelease[tuple[tuple[int, ...], str]] = ByRelease(
     "transformers",
-    Row("4.36", "5.5", ((2, 1), _PREFACE + "you need flash_attn package version to be greater or equal than 2.1.0."), Evidence.RUN, "transformers 4.57.1 modeling_utils.py"),
-    Row("5.5", None, ((2, 3, 3), _PREFACE + "FlashAttention2 requires at least version `2.3.3`."), Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
+    Row("4.36", "5.4", ((2, 1), _PREFACE + "you need flash_attn package version to be greater or equal than 2.1.0."), Evidence.RUN, "transformers 4.57.1 modeling_utils.py"),
+    Row("5.4", None, ((2, 3, 3), _PREFACE + "FlashAttention2 requires at least version `2.3.3`."), Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
 )  # fmt: skip
 # Where torch is built for CUDA, and sees no GPU.
 _WITHOUT_GPU = ByRelease(
     "transformers",
     Row("4.36", "4.45", ("ImportError", _PREFACE + "Flash Attention 2 is not available."), Evidence.SOURCE, "transformers 4.36.2, 4.44.2 modeling_utils.py"),
-    Row("4.45", "5.5", ("ValueError", _PREFACE + "Flash Attention 2 is not available on CPU."), Evidence.RUN, "transformers 4.51.3, 4.57.1 modeling_utils.py"),
-    Row("5.5", None, ("ImportError", _PREFACE + "FlashAttention2 is not available on CPU."), Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
+    Row("4.45", "5.4", ("ValueError", _PREFACE + "Flash Attention 2 is not available on CPU."), Evidence.RUN, "transformers 4.51.3, 4.57.1 modeling_utils.py"),
+    Row("5.4", None, ("ImportError", _PREFACE + "FlashAttention2 is not available on CPU."), Evidence.RUN, "transformers 5.23.0 modeling_utils.py"),
 )  # fmt: skip
 _NOWHERE = "You are attempting to use Flash Attention 2.0 with a model not initialized on GPU and with no GPU available."
 _DISPATCHED = "You are attempting to use Flash Attention 2.0 with a model dispatched on CPU or disk."
@@ -57,14 +57,14 @@ def load(situation: Situation, draft: Draft, asked: str) -> Iterator[WillRaise]:
 
 
 def _missing(situation: Situation, asked: str, package: str) -> Iterator[WillRaise]:
+    if asked == "flash_attention_4" and not situation.packages.at_least("transformers", 5, 4):
+        return  # that name is not known yet
     if situation.packages.at_least("transformers", 4, 57) and situation.packages.has("kernels"):
         return  # falls back to the hub's kernel
     row = _MISSING.row(situation.packages)
-    text = (
-        row.value.replace("FlashAttention2", "FlashAttention3").replace("flash_attn ", "flash_attn_3 ")
-        if asked.endswith("3")
-        else row.value
-    )
+    text, version = row.value, asked[-1]
+    if version != "2":
+        text = text.replace("FlashAttention2", f"FlashAttention{version}").replace("flash_attn ", f"flash_attn_{version} ")
     why = f"{asked} is asked for, and the package {package} is not installed"
     yield WillRaise("QVL904", Stage.MODEL, "ImportError", text, "attention", why, evidence=row.evidence)
 
@@ -82,13 +82,13 @@ def _too_old(situation: Situation) -> Iterator[WillRaise]:
 
 
 def _without_gpu(situation: Situation) -> Iterator[WillRaise]:
-    """A torch that is built for the CPU passes the first test up to 5.4, and up to 4.53 meets a later one where no device_map is given."""
+    """A torch that is built for the CPU passes the first test up to 5.3, and up to 4.53 meets a later one where no device_map is given."""
     refusal = cuda.refusal(situation)
     if refusal is None or not situation.packages.at_least("transformers", 4, 36):
         return
     why = f"FlashAttention runs on NVIDIA GPUs alone, and {refusal.why}"
     row = _WITHOUT_GPU.row(situation.packages)
-    if refusal.cause != "cpu-build" or situation.packages.at_least("transformers", 5, 5):
+    if refusal.cause != "cpu-build" or situation.packages.at_least("transformers", 5, 4):
         type_, text, evidence = *row.value, row.evidence
     elif situation.request.device_map is None and not situation.packages.at_least("transformers", 4, 54):
         type_, text, evidence = "ValueError", _NOWHERE, Evidence.RUN
@@ -115,9 +115,9 @@ def _as_passed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def forward(situation: Situation, draft: Draft, asked: str) -> Iterator[WillRaise]:
     """FORWARD: a GPU that flash-attn is not made for, and weights in float32. Whether the package is there is no question of either: without it the
-    load fails."""
+    load fails. What the fourth one asks of them is not known."""
     installed = attempt(lambda: situation.packages.has(_PACKAGES[asked]))
-    if draft.failed("attention") or (not isinstance(installed, Unknown) and not installed):
+    if draft.failed("attention") or asked == "flash_attention_4" or (not isinstance(installed, Unknown) and not installed):
         return
     gpu = attempt(lambda: cuda.first_below(situation, () if isinstance(draft.devices, Unknown) else draft.devices, cuda.AMPERE))
     if isinstance(gpu, Unknown):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qvl_preflight.stack.gptqmodel_device import NONE_FITS
+from qvl_preflight.stack.gptqmodel_device import NONE_FITS, NOT_FETCHED
 from qvl_preflight.stack.gptqmodel_kernels import KERNELS, Spec
 from qvl_preflight.unknown import Undecided, Unknown, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
@@ -95,8 +95,14 @@ def requested(situation: Situation, spec: Spec, device: str, layer: Layer) -> Sp
         raise Unsupported(f"No module named '{spec.extension}'")
     if spec.package == "triton" and not situation.packages.has("triton"):
         raise Unsupported(_NO_TRITON)
+    if spec.package == "bitblas" and not situation.packages.has("bitblas"):
+        raise Unsupported(_NO_BITBLAS)
     if spec.name in _WITHOUT_CUDA and situation.packages.at_least("gptqmodel", 7) and not available(situation):
         raise Unsupported(_WITHOUT_CUDA[spec.name])
+    if spec.name == "swordfish" and not _capable(situation, spec, device):
+        raise Unsupported(_WITHOUT_CUDA[spec.name])  # it asks for its own GPUs first, too
+    if spec.builds == "selection" and spec.downloads and not _has_sources(situation):
+        raise Unsupported(NOT_FETCHED)
     if device not in spec.devices or not _capable(situation, spec, device):
         raise Unsupported(f"<class '{spec.path}'> does not support device: {device if device == 'cpu' else 'cuda:0'}")
     if refusal := _refused(spec, layer):
@@ -108,6 +114,8 @@ def requested(situation: Situation, spec: Spec, device: str, layer: Layer) -> Sp
 _NO_TRITON = (
     "Trying to use the triton backend, but it could not be imported. Please install triton by 'pip install gptqmodel[triton]"
 )
+# gptqmodel 5.8.0, 7.7.0 nn_modules/qlinear/bitblas.py validate_once
+_NO_BITBLAS = "bitblas is not installed or the version is incompatible. Please install via `pip install bitblas>=0.1.0.post1`."
 # These ask for CUDA before they look at the device (gptqmodel 7.7.0, measured without a GPU).
 _WITHOUT_CUDA = {
     "marlin": "Marlin kernel requires CUDA.",
@@ -145,7 +153,23 @@ def _usable(situation: Situation, spec: Spec, device: str) -> bool:
         return False
     if not _capable(situation, spec, device):
         return False
-    return spec.builds != "selection" or can_build(situation, spec)
+    if spec.builds != "selection":
+        return True
+    return (not spec.downloads or _has_sources(situation)) and can_build(situation, spec)
+
+
+def sources_at_hand(situation: Situation) -> bool:
+    """gptqmodel 7.7.0 utils/machete.py:330: named by a variable, or in its cache."""
+    env = situation.facts.variables
+    cached = need(situation.facts.build).cutlass
+    return bool({"GPTQMODEL_CUTLASS_DIR", "GPTQMODEL_MACHETE_PRECOMPILED_LIBRARY"} & env.keys()) or (
+        not isinstance(cached, Unknown) and cached
+    )
+
+
+def _has_sources(situation: Situation) -> bool:
+    """At hand, or to be fetched. Raises Undecided."""
+    return sources_at_hand(situation) or bool(need(need(situation.facts.build).network))
 
 
 def _lacks_extension(situation: Situation, spec: Spec) -> bool:

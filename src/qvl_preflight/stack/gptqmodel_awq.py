@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 _Packings = Mapping[str, tuple[Spec, ...]]  # format → kernels in the order in which "auto" tries them
 _INFERENCE_ONLY = "TorchCpuAvx512AwqLinear is an inference-only CPU kernel. Use BACKEND.AWQ_TORCH_ATEN for trainable AWQ layers."
 
-# Which device a kernel is for is asked before anything else; Machete and Marlin are built when the weights are there, as for GPTQ.
+# Which device a kernel is for is asked before anything else. Machete is tried while a kernel is chosen, and without its sources the next one is taken
+# (recorded); Marlin is built when the weights are there, as for GPTQ.
 _SEVEN: _Packings = {
     "gemm": (
         Spec("torch_cpu_avx512_awq", "TorchCpuAvx512AwqLinear", (), (4,), (16, 32, 64, 128, 256, 512), ("cpu",), builds="selection", compiler="c++", cpu_flag="avx512_bf16", refuses_training=_INFERENCE_ONLY),
         Spec("torch_aten_kernel_awq", "TorchAtenAwqLinear", (), (4,), (32, 64, 128, 256), ("cpu",), trainable=True),
         Spec("swordfish", "AwqSwordfishLinear", (), (4,), SMALL_GROUPS, ("cuda",), act_order=False, capability=((10, 0), (11, 0)), builds="selection", compiler="nvcc"),
-        Spec("machete_awq", "AwqMacheteLinear", ("machete",), (4, 8), SMALL_GROUPS, ("cuda",), act_order=False, capability=((9, 0), (9, 0)), builds="load", compiler="nvcc", downloads=True),
+        Spec("machete_awq", "AwqMacheteLinear", ("machete",), (4, 8), SMALL_GROUPS, ("cuda",), act_order=False, capability=((9, 0), (9, 0)), builds="selection", compiler="nvcc", downloads=True),
         Spec("marlin_awq", "AwqMarlinLinear", ("marlin",), (4, 8), SMALL_GROUPS, ("cuda",), capability=at_least(8, 0), builds="load", compiler="nvcc"),
         Spec("exllamav2_awq", "AwqExllamaV2Linear", ("exllama_v2",), (4,), SMALL_GROUPS, ("cuda",), builds="selection", compiler="nvcc"),
         Spec("gemm_awq", "AwqGEMMLinear", ("gemm",), (4,), GROUPS_OF_16, ("cuda",), trainable=True, builds="selection", compiler="nvcc"),
@@ -57,7 +58,7 @@ _FIVE: _Packings = {
 AWQ_KERNELS: ByRelease[_Packings] = ByRelease(
     "gptqmodel",
     Row("5.6", "6.0", _FIVE, Evidence.SOURCE, "gptqmodel 5.8.0 nn_modules/qlinear/*_awq.py"),
-    Row("7.0", None, _SEVEN, Evidence.RUN, "gptqmodel 7.7.0 nn_modules/qlinear/*_awq.py, utils/importer.py:780"),
+    Row("7.0", None, _SEVEN, Evidence.RECORDED, "gptqmodel 7.7.0 nn_modules/qlinear/*_awq.py, utils/importer.py:780"),
 )
 # quantization_config.py AwqFormat, AwqBackend of transformers 5. autoawq counts as auto; llm-awq is a packing of its own.
 FORMATS = ("gemm", "gemv", "gemv_fast", "llm-awq")

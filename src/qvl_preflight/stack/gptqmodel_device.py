@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qvl_preflight.stack.gptqmodel import Unsupported
 
 NONE_FITS = "No valid quant linear"
+NOT_FETCHED = "<urlopen error <urlopen error"  # Machete for AWQ, recorded on 7.7.0
 
 
 def refused(situation: Situation) -> WillRaise | None:
@@ -42,6 +43,9 @@ def kernel_refused(refusal: Unsupported, name: str, device: str, evidence: Evide
     if device == "cpu" and text == NONE_FITS:
         why = "gptqmodel has no kernel that computes these layers on the CPU, where they would be"
         return WillRaise("QVL306", Stage.KERNEL, refusal.type, text, "cpu", why, evidence=evidence)
+    if text == NOT_FETCHED:
+        why = f'the kernel "{name}" fetches the CUTLASS sources when it is chosen, and there is no network'
+        return WillRaise("QVL307", Stage.KERNEL, refusal.type, text, "kernel-build", why, evidence=evidence)
     on_cpu = device == "cpu" and name not in ("auto", "auto_trainable") and "is not a valid BACKEND" not in text
     on_cpu = on_cpu and not text.startswith("Unsupported backend")
     why = f'the kernel "{name}" cannot be used: {text}'

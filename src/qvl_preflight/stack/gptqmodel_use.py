@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.stack.gptqmodel import sources_at_hand
 from qvl_preflight.stack.gptqmodel_awq import AWQ_KERNELS
 from qvl_preflight.stack.gptqmodel_kernels import KERNELS, Spec
 from qvl_preflight.unknown import Unknown, need
@@ -27,9 +28,7 @@ def _spec(situation: Situation, draft: Draft) -> tuple[Spec, Evidence] | None:
         row = KERNELS.row(situation.packages)
         return next((spec, row.evidence) for spec in row.value if spec.path == chosen.path)
     awq = AWQ_KERNELS.row(situation.packages)
-    # Recorded and run are the kernels for the CPU; those for a GPU were read.
-    evidence = awq.evidence if "cpu" in chosen.devices else Evidence.SOURCE
-    return next((spec, evidence) for specs in awq.value.values() for spec in specs if spec.path == chosen.path)
+    return next((spec, awq.evidence) for specs in awq.value.values() for spec in specs if spec.path == chosen.path)
 
 
 def first_use(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -39,7 +38,7 @@ def first_use(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         return
     spec, known = found
     build = need(situation.facts.build)
-    if spec.downloads and not _sources_at_hand(situation):
+    if spec.downloads and not sources_at_hand(situation):
         if not isinstance(build.network, Unknown) and not build.network:
             yield WillRaise(
                 "QVL307",
@@ -70,15 +69,6 @@ def first_use(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             "no compiled copy lies in gptqmodel's cache",
             Evidence.SOURCE,
         )
-
-
-def _sources_at_hand(situation: Situation) -> bool:
-    """gptqmodel 7.7.0 utils/machete.py:330: named by a variable, or in its cache."""
-    env = situation.facts.variables
-    cached = need(situation.facts.build).cutlass
-    return bool({"GPTQMODEL_CUTLASS_DIR", "GPTQMODEL_MACHETE_PRECOMPILED_LIBRARY"} & env.keys()) or (
-        not isinstance(cached, Unknown) and cached
-    )
 
 
 # A CUDA kernel whose weights lie on the CPU, at the first forward.

@@ -25,7 +25,7 @@ _FOR_THIS_TORCH = Fix.display(
     Severity.ERROR,
     topic="flash-attn-missing",
     symptoms=(
-        r"FlashAttention[23] has been toggled on, but it cannot be used due to the following error: the package",
+        r"FlashAttention[234] has been toggled on, but it cannot be used due to the following error: the package",
         r"`kernels` is either not installed",
     ),
 )
@@ -34,8 +34,8 @@ def attention_package_missing(plan: LoadPlan, request: Request) -> Iterator[Find
     The attention implementation that is asked for is not installed.
 
     ## What happens
-    `flash_attention_2` needs the package flash-attn, `flash_attention_3` flash-attn-3, a name like `org/kernel` the package kernels. Without it
-    the load raises an ImportError. transformers 5 falls back to a kernel of the hub where kernels is installed.
+    `flash_attention_2` needs the package flash-attn, `flash_attention_3` flash-attn-3, `flash_attention_4` (from transformers 5.4 on) flash-attn-4, a name like
+    `org/kernel` the package kernels. Without it the load raises an ImportError. transformers 5 falls back to a kernel of the hub where kernels is installed.
 
     ## Example
     ```python
