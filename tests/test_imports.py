@@ -74,6 +74,7 @@ LAYERS = (
     "diagnosis.*",
     "diagnosis",
     "api",
+    "estimate",
     "testing.*",
     "testing",
     "commands",

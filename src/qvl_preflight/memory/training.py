@@ -65,8 +65,13 @@ def full(stored: tuple[Stored, ...], trainer: Mapping[str, Any], *, ranks: int, 
     return Training(size, gradients, trained * wide + count * beside, name)
 
 
+def states_of(name: str) -> tuple[float, float] | None:
+    """States as wide as the weights, and bytes of states beside them, for each weight; None for an optimizer that is not in the table."""
+    return next((found for pattern, found in _STATES if re.fullmatch(pattern, name)), None)
+
+
 def _states(name: str) -> tuple[float, float]:
-    return next((found for pattern, found in _STATES if re.fullmatch(pattern, name)), (0, 0))
+    return states_of(name) or (0, 0)
 
 
 def _sharded(count: int, size: int, name: str, config: Any, ranks: int, stage: int, offload: bool) -> Training:

@@ -1,0 +1,59 @@
+"""What a call will need, before anything is loaded: estimate_memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from qvl_preflight.api import situation
+from qvl_preflight.exceptions import InputError
+from qvl_preflight.facts_from import FactsLike
+from qvl_preflight.memory.asked import read_asked
+from qvl_preflight.memory.one_gpu import estimate
+from qvl_preflight.memory.result import MemoryEstimate
+from qvl_preflight.plan import Situation
+from qvl_preflight.planner import make_plan
+from qvl_preflight.unknown import Undecided, Unknown, attempt
+
+
+def estimate_memory(
+    model: str | os.PathLike[str], /, *, dtype: Any = None, attn_implementation: str | None = None, quantization_config: Any = None,
+    inference: Mapping[str, Any] | None = None, training: Mapping[str, Any] | None = None, facts: FactsLike = None,
+) -> MemoryEstimate:  # fmt: skip
+    """The bytes of ``from_pretrained(model, ...)`` and of one step after it, all of it on one GPU. Nothing is loaded.
+
+    ``inference``: ``{"batch_size": 1, "sequence_length": 2048, "max_new_tokens": 0}``; with new tokens it is generate, without a forward pass that
+    keeps no cache. ``training``: ``{"method": "lora" or "full", "batch_size", "sequence_length", "gradient_checkpointing", "optimizer", "amp": "bf16",
+    "lora_rank", "lora_target_modules"}``; lora over quantised weights takes prepare_model_for_kbit_training with it. Neither: the load alone.
+    Raises InputError for what cannot be read, and where the weights themselves are not known.
+    """
+    asked = read_asked(inference, training)
+    kwargs = {"dtype": dtype, "attn_implementation": attn_implementation, "quantization_config": quantization_config}
+    given = {key: value for key, value in kwargs.items() if value is not None}
+    case = situation(model, None, None, None, None, facts, {"device_map": {"": 0}, **given})
+    return of_situation(case, attn_implementation, asked)
+
+
+def of_situation(case: Situation, attention: str | None, asked: Any) -> MemoryEstimate:
+    """The same for a call that is already read. Raises InputError."""
+    plan = make_plan(case)
+    try:
+        return estimate(
+            case.checkpoint,
+            plan.dtype,
+            plan.quantization,
+            attention,
+            asked,
+            _capability(case),
+            release5=attempt(lambda: case.packages.at_least("transformers", 5)) is not False,
+        )
+    except Undecided as undecided:
+        raise InputError(f"{case.request.model}: the size of the weights is not known: {undecided.reason}") from undecided
+
+
+def _capability(case: Situation) -> tuple[int, int] | None:
+    devices = case.devices
+    if isinstance(devices, Unknown) or not devices.visible or isinstance(devices.visible[0].capability, Unknown):
+        return None
+    return devices.visible[0].capability

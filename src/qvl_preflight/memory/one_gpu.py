@@ -1,0 +1,115 @@
+"""The memory of one call on one GPU: weights as they will lie there, and the worst moment of the step that follows. Nothing is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qvl_preflight.memory import step
+from qvl_preflight.memory.allocator import rounded, whole
+from qvl_preflight.memory.loading import allocated
+from qvl_preflight.memory.parts import parts
+from qvl_preflight.memory.result import MemoryEstimate
+from qvl_preflight.memory.shape import Shape, shape_of
+from qvl_preflight.memory.step import Run
+from qvl_preflight.memory.weights import WIDTHS, Stored, in_memory
+from qvl_preflight.unknown import Undecided, Unknown, attempt, need
+
+if TYPE_CHECKING:
+    from qvl_preflight.checkpoint import Checkpoint
+    from qvl_preflight.memory.asked import Asked
+    from qvl_preflight.plan import Quantization
+
+_FLOAT = 4
+_SMALL_WORKSPACE = 4096 * 1024 * 2 + 16 * 1024 * 8
+_WIDE_WORKSPACE = 4096 * 1024 * 8  # since Hopper (torch aten/src/ATen/cuda/CublasHandlePool.cpp parseChosenWorkspaceSize)
+
+
+def estimate(
+    checkpoint: Checkpoint, dtype: str | Unknown, quantization: Quantization | Unknown | None, attention: str | None, asked: Asked | None,
+    capability: tuple[int, int] | None, *, release5: bool,
+) -> MemoryEstimate:  # fmt: skip
+    """The figures of one call. Raises Undecided where not even the weights are known."""
+    stored = in_memory(checkpoint, dtype, quantization)
+    found = attempt(lambda: shape_of(checkpoint.config))
+    buffers = 0
+    notes: tuple[str, ...] = ()
+    if isinstance(found, Unknown):
+        notes = ("tables of positions that are not stored are not counted",)
+    else:
+        buffers = 2 * rounded(found.head_size // 2 * _FLOAT)  # rotary inv_freq, and the original of it
+    weights = allocated(stored, buffers, WIDTHS[need(dtype)], release5=release5)
+    result = MemoryEstimate(weights, peak_bytes=weights, modules=by_module(stored), notes=notes)
+    if asked is None:
+        return result
+    workspace = _WIDE_WORKSPACE if capability is None or capability[0] >= 9 else _SMALL_WORKSPACE
+    try:
+        shape = need(found)
+        bits = 16 if quantization is None else _bits(quantization)
+        run = _run(asked, need(dtype), bits, attention)
+        if asked.method is None:
+            return _inference(result, shape, run, workspace)
+        return _training(result, shape, run, stored, asked, bits, 2 * workspace)  # autograd's thread has one of its own
+    except Undecided as undecided:
+        why = Unknown(undecided.reason)
+        return replace(
+            result,
+            kv_cache_bytes=why,
+            activation_bytes=why,
+            gradient_bytes=why,
+            optimizer_bytes=why,
+            adapter_bytes=why,
+            peak_bytes=why,
+        )
+
+
+def by_module(stored: Sequence[Stored]) -> dict[str, int]:
+    """Bytes of each module, of a layer as a whole: ``model.layers.0``."""
+    found: dict[str, int] = {}
+    for tensor in stored:
+        names = tensor.name.split(".")
+        end = next((place + 1 for place, name in enumerate(names) if name.isdecimal()), max(1, len(names) - 1))
+        key = ".".join(names[:end])
+        found[key] = found.get(key, 0) + tensor.total_bytes
+    return found
+
+
+def _bits(quantization: Quantization | Unknown) -> int:
+    known = need(quantization)
+    if known.method != "bitsandbytes" or known.pre_quantized:
+        raise Undecided(f"what a step of weights in {known.method} takes beside them")
+    return known.bits
+
+
+def _run(asked: Asked, dtype: str, bits: int, attention: str | None) -> Run:
+    if attention not in (None, "sdpa", "eager", "flash_attention_2", "flash_attention_3"):
+        raise Undecided(f"what attention by {attention} keeps")
+    own = WIDTHS[dtype]
+    lora = asked.method == "lora"
+    stream = _FLOAT if lora and bits < 16 else own
+    return Run(
+        asked.batch, asked.length, 2 if asked.amp else own, stream, attention == "eager", bits, asked.new_tokens, asked.checkpointing, lora, asked.amp,
+    )  # fmt: skip
+
+
+def _inference(result: MemoryEstimate, shape: Shape, run: Run, workspace: int) -> MemoryEstimate:
+    cache, most = step.cache_bytes(shape, run), step.inference(shape, run)
+    tokens = whole(run.tokens * 8)
+    peak = result.weights_bytes + cache + most + tokens + workspace
+    return replace(result, kv_cache_bytes=cache, activation_bytes=most + tokens, workspace_bytes=workspace, peak_bytes=peak)
+
+
+def _training(
+    result: MemoryEstimate, shape: Shape, run: Run, stored: Sequence[Stored], asked: Asked, bits: int, workspace: int
+) -> MemoryEstimate:
+    held = parts(shape, stored, asked, bits, run.stream if bits == 16 else run.width)
+    moments = [(size + held.casts, all_there) for size, all_there in step.training(shape, run)]
+    most = max(size + (held.gradients if all_there else 0) for size, all_there in moments)
+    most = max(most, held.gradients + held.scratch)
+    tokens = whole(run.tokens * 8)
+    peak = result.weights_bytes + held.adapters + held.prepared + held.states + most + tokens + workspace
+    return replace(
+        result, activation_bytes=max(size for size, _ in moments) + tokens, gradient_bytes=held.gradients, optimizer_bytes=held.states,
+        adapter_bytes=held.adapters, prepared_bytes=held.prepared, workspace_bytes=workspace, peak_bytes=peak,
+    )  # fmt: skip
