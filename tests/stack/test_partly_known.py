@@ -144,3 +144,54 @@ def test_what_is_installed_may_be_what_fails(checkpoints: Path) -> None:
     assert "bnb-missing" in topics(
         checkpoints, packages=packages, sections={"gpus": [A100]}, quantization_config=BNB, device_map={"": 0}
     )
+
+
+@pytest.mark.parametrize(
+    ("torch", "call", "said"),
+    [
+        ("2.2.2", {"device_map": "mps"}, True),
+        ("2.2.2", {"purpose": "lora", "trainer": {"max_steps": 1}}, True),
+        ("2.3.1", {"device_map": "mps"}, False),  # depends on macOS
+        ("2.2.2", {"device_map": "cpu"}, False),
+        ("2.2.2", {}, False),
+        ("2.2.2", {"device_map": "mps", "torch_dtype": {"__dtype__": "float16"}}, False),
+        ("2.2.2", {"purpose": "lora", "trainer": {"use_cpu": True}}, False),
+    ],
+)
+def test_bfloat16_on_a_mac(checkpoints: Path, torch: str, call: dict[str, Any], said: bool) -> None:
+    """Before 2.3 torch has no such tensors on MPS, on whichever macOS."""
+    packages = {"transformers": "4.40.2", "torch": torch, "accelerate": "0.30.1", "peft": "0.10.0"}
+    assert (
+        "mps-bf16" in topics(checkpoints, packages=packages, sections=MAC, **{"torch_dtype": {"__dtype__": "bfloat16"}, **call})
+    ) == said
+
+
+@pytest.mark.parametrize(
+    ("bitsandbytes", "cuda", "said"),
+    [("0.41.1", "12.4", True), ("0.41.1", "11.8", False), ("0.43.1", "12.4", False), ("0.43.1", "12.8", True), ("0.38.1", "12.4", False), ("0.51.0", "13.2", False)],
+)  # fmt: skip
+def test_a_bitsandbytes_that_was_not_looked_into(checkpoints: Path, bitsandbytes: str, cuda: str, said: bool) -> None:
+    """It brings no library that neither the release before nor the one after it brings; at the ends of the list nothing is said."""
+    sections = {"gpus": [A100], "torch": {"cuda_build": cuda, "hip_build": False}}
+    packages = {"transformers": "4.40.2", "torch": "2.4.0", "accelerate": "0.30.1", "bitsandbytes": bitsandbytes}
+    found = topics(checkpoints, packages=packages, sections=sections, quantization_config=BNB, device_map={"": 0})
+    assert ("bnb-cuda-setup" in found) == said
+
+
+@pytest.mark.parametrize(
+    ("transformers", "accelerate", "call", "said"),
+    [
+        ("4.29.2", "0.20.3", {"load_in_4bit": True}, True),
+        ("4.30.2", "0.20.3", {"load_in_4bit": True}, False),
+        ("4.31.0", "0.19.0", {"load_in_4bit": True, "device_map": "auto"}, True),
+        ("4.31.0", "0.19.0", {"load_in_4bit": True, "device_map": {"": 0}}, False),
+        ("4.31.0", "0.21.0", {"load_in_4bit": True, "device_map": "auto"}, False),
+        ("4.31.0", "0.19.0", {"load_in_8bit": True, "device_map": "auto"}, False),
+    ],
+)
+def test_before_there_were_four_bits(
+    checkpoints: Path, transformers: str, accelerate: str, call: dict[str, Any], said: bool
+) -> None:
+    packages = {"transformers": transformers, "torch": "2.0.1", "accelerate": accelerate, "bitsandbytes": "0.39.0"}
+    sections = {"gpus": [A100], "torch": {"cuda_build": "11.8", "hip_build": False}}
+    assert ("bnb-version-skew" in topics(checkpoints, packages=packages, sections=sections, **call)) == said

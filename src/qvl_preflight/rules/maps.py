@@ -9,7 +9,7 @@ from qvl_preflight.facts import Launch
 from qvl_preflight.plan import LoadPlan
 from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
-from qvl_preflight.request import Request
+from qvl_preflight.request import Dtype, Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.accelerate import STRATEGIES, in_bits
 
@@ -45,6 +45,31 @@ def device_of_another_machine(plan: LoadPlan, remedies: Remedies) -> Iterator[Fi
     Safe: the same weights on the GPU of this process, or on the CPU where there is none.
     """
     yield from as_planned(plan, "QVL415", remedies.on_gpu() if remedies.has_gpu else remedies.on_cpu())
+
+
+@rule("QVL423", Severity.WARNING, topic="mps-bf16")
+def bfloat16_on_an_old_mps(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
+    """
+    bfloat16 weights go to a Mac's GPU, and this torch has none there.
+
+    ## What happens
+    torch before 2.3 has no bfloat16 tensors on MPS: `TypeError: BFloat16 is not supported on MPS`. From 2.3 on macOS 14 is needed. 2.2.2 is the last torch for Macs
+    with an Intel processor.
+
+    ## Example
+    ```python hardware=mac stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-0.5B-Instruct", device_map="mps", torch_dtype="auto")
+    ```
+    Use instead:
+    ```python hardware=mac stack=legacy
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-0.5B-Instruct", device_map="mps", torch_dtype=torch.float16)
+    ```
+
+    ## Fix safety
+    Unsafe: float16 has less range, and some models that were trained in bfloat16 overflow in it.
+    """
+    fix = remedies.edit("Load in float16", Applicability.UNSAFE, **{remedies.dtype_key: Dtype("float16")})
+    yield from as_planned(plan, "QVL423", fix)
 
 
 @rule("QVL416", Severity.ERROR, topic="device-map-ddp", symptoms=(r"`tp_plan` and `device_map` are mutually exclusive",))

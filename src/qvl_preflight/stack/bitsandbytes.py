@@ -144,6 +144,23 @@ _STORAGE = ("float16", "float32", "int8", "uint8", "float64", "bfloat16")
 _DTYPE_NAMES = ("float16", "half", "bfloat16", "float32", "float", "float64", "double", "uint8", "int8", "int16", "int32", "int64")
 
 
+_FOUR_BITS_AUTO = "You are using `device_map='auto'` on a 4bit loaded version of the model."
+
+
+def counted_by_accelerate(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """DEVICE_MAP: a strategy counts 4-bit weights by a type that accelerate has since 0.20 (transformers 4.30.2 modeling_utils.py:2764, 4.33.3).
+
+    Later releases of transformers take no accelerate that old.
+    """
+    quantization = bnb_of(draft)
+    if quantization is None or quantization.bits != 4 or situation.request.device_map not in STRATEGIES:
+        return
+    release, accelerate = situation.packages.release("transformers") or (0,), situation.packages.release("accelerate")
+    if (4, 30) <= release < (4, 34) and accelerate is not None and accelerate < (0, 20):
+        why = "accelerate before 0.20 cannot count 4-bit weights, which a strategy needs"
+        yield WillRaise("QVL337", Stage.DEVICE_MAP, "ValueError", _FOUR_BITS_AUTO, "device-map", why, evidence=Evidence.SOURCE)
+
+
 def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """KERNEL: sets ``draft.kernel``; refuses a map that offloads without the flag."""
     quantization = bnb_of(draft)

@@ -14,7 +14,7 @@ from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import cuda
 from qvl_preflight.stack.bnb_environment import bnb_of
 from qvl_preflight.unknown import Undecided, Unknown, need
-from qvl_preflight.versions import ByRelease, Evidence, Row
+from qvl_preflight.versions import ByRelease, Evidence, Row, parse
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
@@ -61,7 +61,23 @@ def brought(situation: Situation) -> tuple[str, ...]:
     )
     if seen:
         return tuple(sorted(name.removeprefix(PREFIX).partition("_")[0] for name in seen))
-    return _BRINGS.value(situation.packages)
+    try:
+        return _BRINGS.value(situation.packages)
+    except Undecided:
+        return _of_neighbours(situation)
+
+
+def _of_neighbours(situation: Situation) -> tuple[str, ...]:
+    """Of a release between two that were looked into: what either of them brings. New ones come and old ones go, none comes and goes in between.
+
+    Raises Undecided.
+    """
+    release = situation.packages.release("bitsandbytes")
+    before = [row for row in _BRINGS.rows if release is not None and (parse(row.since) or ()) < release]
+    after = [row for row in _BRINGS.rows if release is not None and (parse(row.since) or ()) > release]
+    if not before or not after:
+        raise Undecided("which CUDA libraries this bitsandbytes brings")
+    return tuple(sorted({*before[-1].value, *after[0].value}))
 
 
 def wanted(situation: Situation) -> tuple[str, str]:

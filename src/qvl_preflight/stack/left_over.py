@@ -90,7 +90,8 @@ def left_over(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         if name in LEFT_OVER:
             row = LEFT_OVER[name].row(situation.packages)
             if row.value and not (LEFT_OVER[name] is _NEVER and situation.checkpoint.remote_code):
-                yield _refused(situation, name, "QVL903", f"this release does not read {name}", row.evidence)
+                code = "QVL337" if name == "load_in_4bit" and not situation.packages.at_least("transformers", 4, 30) else "QVL903"
+                yield _refused(situation, name, code, f"this release does not read {name}", row.evidence)
         elif nowhere(situation, name):
             if not situation.checkpoint.remote_code and situation.packages.at_least("transformers", 4, 28):
                 yield _refused(situation, name, "QVL903", f"no release reads {name}", Evidence.RUN)

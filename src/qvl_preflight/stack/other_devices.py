@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.stack import cuda
 from qvl_preflight.unknown import Undecided, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -54,6 +55,31 @@ def plugin(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if kind in _PLUGINS and kind != "hpu" and not situation.packages.has(_PLUGINS[kind]):
         why = f'the call puts the model on "{name}", and {_PLUGINS[kind]}, which makes it a device of torch, is not installed'
         yield _without_plugin(situation, kind, why)
+
+
+# The library says so whatever the macOS; 2.3 is the first to ask for macOS 14 (text in libtorch_cpu.dylib of the wheels of 2.2.2 and 2.3.1).
+_NO_BFLOAT16 = ByRelease(
+    "torch", Row("1.13", "2.3", "BFloat16 is not supported on MPS", Evidence.SOURCE, "torch 2.2.2, its wheel for macOS")
+)
+
+
+def mps_bfloat16(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MATERIALISE: bfloat16 weights on a Mac's GPU, where the call or a Trainer puts them, with a torch that has no such tensors there."""
+    request = situation.request
+    if not cuda.on_a_mac(situation.facts):
+        return
+    named = any(name is not None and name.partition(":")[0] == "mps" for name in request.named_devices)
+    moved = request.trains and request.trainer is not None and not request.trains_on_cpu and request.device_map is None
+    if not (named or moved) or draft.dtype != "bfloat16":
+        return
+    release = situation.packages.release("torch")
+    if release is None or release >= (2, 3):
+        return
+    row = _NO_BFLOAT16.row(situation.packages)
+    why = f"the weights are bfloat16, and {'the call puts them' if named else 'the Trainer takes them'} to the Mac's GPU (MPS), where torch has bfloat16 from 2.3 on"
+    yield WillRaise(
+        "QVL423", Stage.MATERIALISE if named else Stage.TRAINER, "TypeError", row.value, "mps-bfloat16", why, evidence=row.evidence
+    )
 
 
 def _without_plugin(situation: Situation, kind: str, why: str) -> WillRaise:

@@ -35,6 +35,12 @@ HARDWARE: Mapping[str, dict[str, Any]] = {
     "t4": {"gpus": [T4]},
     "small-gpu": {"gpus": [_SMALL]},
     "no-gpu": {"gpus": [], "driver": None, "build": {**_TOOLS, "nvcc": False}},
+    "mac": {
+        "python": {"version": "3.11.5", "implementation": "CPython", "platform": "macos-arm64"},
+        "gpus": [],
+        "driver": None,
+        "torch": {"cuda_build": False, "hip_build": False},
+    },
     "hidden": {"env": {"CUDA_VISIBLE_DEVICES": "1"}},
     "repeated": {"env": {"CUDA_VISIBLE_DEVICES": "0,0"}},
     "rank-1-of-2": {

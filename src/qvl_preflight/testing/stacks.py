@@ -98,6 +98,17 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "today-old-torch": {**_NEW, "packages": {**_TODAY, "transformers": "4.57.1", "torch": "2.5.1", "huggingface-hub": "0.36.0"}},
     "today-old-gptqmodel": {**_NEW, "packages": {**_TODAY, "gptqmodel": "5.8.0"}},
     "middle-bnb": {**_OLD, "packages": _MIDDLE},
+    "before-4-bit": {
+        **_OLD,
+        "packages": {
+            **_MIDDLE,
+            "torch": "2.0.1",
+            "transformers": "4.29.2",
+            "accelerate": "0.19.0",
+            "bitsandbytes": "0.39.0",
+            "triton": "2.0.0",
+        },
+    },
     "older-4-bnb": {**_OLD, "packages": {**_MIDDLE, "transformers": "4.44.2", "accelerate": "1.2.1"}},
     "middle-awq": {**_OLD, "packages": {**_MIDDLE, "autoawq": "0.2.7"}},
     "recent-4": {**_OLD, "cuda": "12.6", "driver": _NEW["driver"], "packages": _RECENT_4},

@@ -221,6 +221,31 @@ def bitsandbytes_has_no_library(plan: LoadPlan, situation: Situation) -> Iterato
     yield from as_planned(plan, "QVL335", fix)
 
 
+@rule("QVL337", Severity.ERROR, topic="bnb-version-skew", symptoms=(r"to support fp4 auto device map",))
+def releases_before_4_bits(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    4-bit weights are asked of packages that do not know them yet.
+
+    ## What happens
+    `load_in_4bit` came with transformers 4.30; before, it reaches the model's constructor, which raises a TypeError. A strategy like "auto" needs accelerate
+    0.20 as well: `ValueError: You are using device_map='auto' on a 4bit loaded version of the model`.
+
+    ## Example
+    ```python stack=before-4-bit
+    AutoModelForCausalLM.from_pretrained("meta-llama/Llama-2-7b-hf", device_map={"": 0}, load_in_4bit=True)
+    ```
+    Use instead, with packages of one later day:
+    ```python stack=middle-bnb
+    AutoModelForCausalLM.from_pretrained("meta-llama/Llama-2-7b-hf", device_map={"": 0}, load_in_4bit=True)
+    ```
+
+    ## Fix safety
+    Shown, not applied: nothing is installed for you.
+    """
+    fix = Fix.display("Install releases that know 4-bit weights", "pip install -U transformers accelerate bitsandbytes")
+    yield from as_planned(plan, "QVL337", fix)
+
+
 @rule(
     "QVL336",
     Severity.ERROR,
