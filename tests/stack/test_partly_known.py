@@ -195,3 +195,12 @@ def test_before_there_were_four_bits(
     packages = {"transformers": transformers, "torch": "2.0.1", "accelerate": accelerate, "bitsandbytes": "0.39.0"}
     sections = {"gpus": [A100], "torch": {"cuda_build": "11.8", "hip_build": False}}
     assert ("bnb-version-skew" in topics(checkpoints, packages=packages, sections=sections, **call)) == said
+
+
+def test_auto_with_a_torch_without_cuda(checkpoints: Path) -> None:
+    """Said where there is a GPU that "auto" would take; who names the CPU, or nothing, may mean it."""
+    no_cuda = {"torch": {"cuda_build": False, "hip_build": False}}
+    assert "torch-cpu-build" in topics(checkpoints, sections={**no_cuda, "gpus": [A100]}, device_map="auto")
+    assert "torch-cpu-build" not in topics(checkpoints, sections={**no_cuda, "gpus": []}, device_map="auto")
+    assert "torch-cpu-build" not in topics(checkpoints, sections={**no_cuda, "gpus": [A100]}, device_map="cpu")
+    assert "torch-cpu-build" not in topics(checkpoints, sections={**no_cuda, "gpus": [A100]})

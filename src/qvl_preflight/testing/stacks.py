@@ -107,6 +107,7 @@ STACKS: Mapping[str, dict[str, Any]] = {
             "accelerate": "0.19.0",
             "bitsandbytes": "0.39.0",
             "triton": "2.0.0",
+            "peft": "0.4.0",
         },
     },
     "older-4-bnb": {**_OLD, "packages": {**_MIDDLE, "transformers": "4.44.2", "accelerate": "1.2.1"}},

@@ -10,6 +10,7 @@ from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.rules.cuda.causes import reason
 from qvl_preflight.rules.cuda.ways_out import has_no_gpu
+from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.stack.cuda import refusal_of, without_kernels
 from qvl_preflight.stack.torch_wheels import built_for, channel_for, install_command, install_from, runs_on
 from qvl_preflight.unknown import Unknown, need
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from qvl_preflight.facts import Facts
     from qvl_preflight.plan import LoadPlan
     from qvl_preflight.remedies import Remedies
+    from qvl_preflight.request import Request
 
 
 @rule(
@@ -58,6 +60,41 @@ def torch_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan | None, re
 
 def _with_cuda(facts: Facts) -> Fix:
     return Fix.display("Install a torch that is built with CUDA", install_command(facts))
+
+
+@rule("QVL121", Severity.WARNING, topic="torch-cpu-build")
+def strategy_without_cuda(facts: Facts, devices: Devices, plan: LoadPlan, request: Request) -> Iterator[Finding]:
+    """
+    A strategy is to use this machine's GPU, and the installed torch is built without CUDA.
+
+    ## What happens
+    `device_map="auto"` fills the GPUs that torch sees. A torch without CUDA sees none: the whole model goes to the CPU without a word, and the GPU
+    idles. Since transformers 5 that holds for 4-bit weights of bitsandbytes, too.
+
+    ## Example
+    ```python hardware=a100-cpu-torch
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="auto")
+    ```
+    Use instead, or install a torch with CUDA:
+    ```python hardware=a100-cpu-torch
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map="cpu")
+    ```
+
+    ## Fix safety
+    Shown, not applied: a package must be replaced.
+    """
+    if (
+        request.device_map not in STRATEGIES
+        or request.asks_for_cpu
+        or isinstance(plan.devices, Unknown)
+        or plan.devices != ("cpu",)
+    ):
+        return
+    refusal = reason(facts, devices, "cpu-build")
+    if refusal is not None and need(devices).physical:
+        yield Finding(
+            f"{refusal.why}: the model goes to the CPU, and this machine's GPUs stay idle", "import", fix=_with_cuda(facts)
+        )
 
 
 @rule("QVL104", Severity.ERROR, topic="gptq-on-cpu", symptoms=(r"GPU is required to quantize or run quantize model",))
