@@ -154,6 +154,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.ADAPTERS, lora_settings.applied),
     (Stage.ADAPTERS, bnb_environment.adapters),
     (Stage.ADAPTERS, peft.adapters),
+    (Stage.ADAPTERS, quant_training.adapters_on_layers),
     (Stage.ADAPTERS, lora.targets),
     (Stage.ADAPTERS, lora.saved_modules),
     (Stage.TRAINER, absent.trainer),

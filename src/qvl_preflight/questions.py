@@ -6,6 +6,7 @@ from __future__ import annotations
 QUESTIONS = {
     "adapter": "whether the folder holds an adapter alone",
     "adapters": "whether peft can attach adapters",
+    "adapters_on_layers": "whether adapters train on layers of this quantisation",
     "adapters_wanted": "whether the Trainer asks for adapters",
     "agreement": "whether DeepSpeed's settings agree with the Trainer's",
     "alone": "whether FSDP can start",

@@ -14,6 +14,7 @@ from qvl_preflight.report import Severity
 from qvl_preflight.stack.quant_methods import SINCE
 from qvl_preflight.stack.quant_tables import CALIBRATED, CHECKS
 from qvl_preflight.testing import STACKS, machine
+from qvl_preflight.testing.quantized import plain, write_quantized
 
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}
 GPU_OR_IPEX = "GPU is required to run AWQ quantized model. You can use IPEX"
@@ -263,7 +264,6 @@ def test_mxfp4_on_the_fly(
         ("4.57.1", {"quant_method": "torchao", "quant_type": "int4_weight_only"}, {}, False),
         ("5.23.0", {"quant_method": "torchao", "quant_type": {"default": {"_type": "Int8WeightOnlyConfig"}}}, {}, True),
         ("5.23.0", {"quant_method": "torchao", "quant_type": {"default": {"_type": "Int4WeightOnlyConfig"}}}, {}, False),
-        ("4.57.1", {"quant_method": "bitnet"}, {}, False),
         ("4.57.1", {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}, {}, True),
         ("4.57.1", {"quant_method": "aqlm"}, {"aqlm": "1.0.1"}, False),
         ("4.57.1", {"quant_method": "aqlm"}, {"aqlm": "1.1.6"}, True),
@@ -277,3 +277,30 @@ def test_methods_that_ask_their_settings_whether_they_train(
     installed = {"torchao": "0.16.0", **packages}
     plan = plan_of(tmp_path, release, settings, "a100", installed, purpose="qlora", trainer={}, device_map={"": 0})
     assert bool(plan.raised("QVL319")) is not takes
+
+
+@pytest.mark.parametrize(
+    ("method", "packages", "verdict"),
+    [
+        ("quanto", {"optimum-quanto": "0.2.7"}, "ok"),
+        ("eetq", {"kernels": "0.18.2"}, "incomplete"),
+        ("hqq", {"hqq": "0.2.8"}, "ok"),
+        ("bitnet", {}, "fails"),
+    ],
+)
+def test_adapters_on_other_methods_are_tried_or_left_open(
+    tmp_path: Path, method: str, packages: dict[str, str], verdict: str
+) -> None:
+    """quanto, HQQ and BitNet were run; a verdict never says more than that."""
+    write_quantized(str(tmp_path), 0, settings={"quant_method": method}, linear=plain)
+    installed = {
+        "torch": "2.11.0",
+        "transformers": "5.23.0",
+        "accelerate": "1.15.0",
+        "peft": "0.21.2",
+        "torchao": False,
+        **packages,
+    }
+    facts = machine("h100", "today", packages=installed)
+    call = {"purpose": "qlora", "peft": {"target_modules": ["q_proj"]}, "device_map": {"": 0}}
+    assert qvl_preflight.check(str(tmp_path), facts=facts, **call).verdict == verdict

@@ -116,6 +116,31 @@ def test_peft_019_takes_a_class_that_gptqmodel_7_renamed(checkpoints: Path, peft
     assert [f.code for f in found] == (["QVL606"] if breaks else [])
 
 
+@pytest.mark.parametrize(
+    ("peft", "torchao", "text"),
+    [
+        ("0.18.0", "0.17.0", None),
+        ("0.18.0", "0.18.0", "cannot import name 'LinearActivationQuantizedTensor' from 'torchao.quantization'"),
+        (
+            "0.21.2",
+            "0.15.0",
+            "Found an incompatible version of torchao. Found version 0.15.0, but only versions above 0.16.0 are supported",
+        ),
+        ("0.21.2", "0.16.0", None),
+    ],
+)
+def test_torchao_that_is_merely_installed(checkpoints: Path, peft: str, torchao: str, text: str | None) -> None:
+    """Run: a plain model with adapters, beside five releases of torchao."""
+    packages = {**STACKS["today-without-gptqmodel"]["packages"], "peft": peft, "torchao": torchao}
+    facts, folder = machine("a100", packages=packages), str(checkpoints / "Qwen/Qwen2-7B-Instruct")
+    call = {"purpose": "lora", "peft": {"target_modules": ["q_proj"]}, "device_map": {"": 0}}
+    found = [f for f in qvl_preflight.check(folder, facts=facts, **call).findings if f.code == "QVL606"]
+    assert [f.raises.text for f in found if f.raises] == ([text] if text else [])
+    assert not any(
+        f.code == "QVL606" for f in qvl_preflight.check(folder, facts=facts, **{**call, "purpose": "inference"}).findings
+    )
+
+
 TORCHVISION = [
     ("4.45.2", {}, None),  # run: loads
     ("4.46.3", {}, "RuntimeError"),  # run

@@ -137,16 +137,19 @@ def torch_counts_as_missing(facts: Facts, plan: LoadPlan | None) -> Iterator[Fin
         r"gptqmodel requires optimum version",
         r"Found an incompatible version of gptqmodel\. Found version",
         r"cannot import name 'AwqGEMMQuantLinear'",
+        r"Found an incompatible version of torchao\. Found version",
+        r"cannot import name 'LinearActivationQuantizedTensor' from 'torchao",
     ),
 )
 def gptqmodel_stops_peft(facts: Facts, plan: LoadPlan) -> Iterator[Finding]:
     """
-    A gptqmodel that this peft does not take stops every get_peft_model.
+    A gptqmodel or torchao that this peft does not take stops get_peft_model.
 
     ## What happens
     peft asks for the release of gptqmodel at each layer that it wraps, GPTQ or not. From 0.15 on it takes gptqmodel from 2.0 on, 0.19 from 5.6.12, 0.20 from 7.0, and optimum from
     1.24 on beside it; anything older that is merely installed raises an ImportError, also over plain weights. peft 0.19 stops at gptqmodel 7 as well, which renamed a
-    class that it imports: `cannot import name 'AwqGEMMQuantLinear'`. Layers of bitsandbytes are wrapped before it asks.
+    class that it imports: `cannot import name 'AwqGEMMQuantLinear'`. Of torchao peft takes 0.16 and later from 0.19 on, and before 0.19 none from 0.18 on, whether the model uses
+    it or not. Layers of bitsandbytes are wrapped before it asks.
 
     ## Example
     ```python stack=today-old-gptqmodel purpose=lora peft=q_proj
@@ -160,7 +163,7 @@ def gptqmodel_stops_peft(facts: Facts, plan: LoadPlan) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: nothing is installed for you.
     """
-    yield from _found("QVL606", requirements.gptqmodel_beside_peft(Packages(facts)), plan)
+    yield from _found("QVL606", requirements.beside_peft(Packages(facts)), plan)
 
 
 @rule("QVL609", Severity.ERROR, topic="torchvision-skew", environment=True)

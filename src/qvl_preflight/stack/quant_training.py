@@ -147,3 +147,45 @@ def trainable(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     text, method = "The model you are trying to fine-tune is quantized with ", quantization.method
     why = f"transformers does not train models that are quantised with {method} like this, adapters or not"
     yield WillRaise("QVL319", Stage.TRAINER, "ValueError", text, "method-trainable", why, evidence=takes[1])
+
+
+# Layers over which adapters were seen to train, on a CPU with these releases. A stored FP8 or MXFP4 that is dequantised is a plain model.
+_SEEN: Mapping[str, str] = {"quanto": "transformers 5.23.0, peft 0.21.2", "hqq": "transformers 4.57.1, peft 0.18.0"}
+
+
+def adapters_on_layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """ADAPTERS: sets ``draft.trainable`` for methods other than GPTQ, AWQ and bitsandbytes. Raises Undecided where nobody looked."""
+    quantization = need(draft.quantization)
+    if situation.request.purpose not in ("lora", "qlora") or quantization is None or quantization.method in _WITH_KERNELS:
+        return
+    method = quantization.method
+    if quantization.config.get("dequantize") is True or dequantized(situation, draft) or method in _SEEN:
+        draft.trainable = True
+    elif method == "torchao":
+        draft.trainable = _torchao_trains(quantization.config)
+    elif method == "bitnet":
+        why = "peft knows no layer of the class BitLinear"
+        text = "Target module BitLinear() is not supported. Currently, only the following modules are supported"
+        yield WillRaise(
+            "QVL803", Stage.ADAPTERS, "ValueError", text, "no-train", why, evidence=_BITNET.row(situation.packages).evidence
+        )
+    else:
+        raise Undecided(f"whether adapters on layers of {method} train was not tried")
+
+
+_WITH_KERNELS = ("gptq", "awq", "bitsandbytes")
+_BITNET = ByRelease(
+    "transformers",
+    Row("4.46", "5.0", True, Evidence.SOURCE, "transformers 4.57.1 integrations/bitnet.py BitLinear"),
+    Row("5.0", None, True, Evidence.RUN, "transformers 5.23.0 with peft 0.21.2"),
+)
+
+
+def _torchao_trains(settings: Mapping[str, Any]) -> bool:
+    """Weights alone, of 8 bits, whole numbers or floats (run: torchao 0.18.0)."""
+    kind = settings.get("quant_type")
+    stored = kind.get("default", kind) if isinstance(kind, Mapping) else kind
+    name = stored.get("_type") if isinstance(stored, Mapping) else getattr(stored, "class_name", stored)
+    if name in ("Int8WeightOnlyConfig", "Float8WeightOnlyConfig", "int8_weight_only", "float8_weight_only"):
+        return True
+    raise Undecided(f"whether adapters on torchao's {name} train was not tried")

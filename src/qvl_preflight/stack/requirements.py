@@ -222,3 +222,37 @@ def gptqmodel_beside_peft(packages: Packages) -> Iterator[Skew]:
         text = f"gptqmodel requires optimum version `1.24.0` or higher{' ' if optimum is None else '. '}{tail}"
         why = f"gptqmodel is installed without an optimum from 1.24 on, and peft {mine} then refuses every adapter"
         yield Skew("ImportError", text, why, ("'optimum>=1.24'",), row.evidence)
+
+
+# torchao that is merely installed: peft asks for it at every layer that has a `weight` and is wrapped by none before it.
+_OLDEST_TORCHAO: ByRelease[str] = ByRelease(
+    "peft",
+    Row("0.14", "0.19", "0.4.0", _READ, "peft 0.14.0, 0.18.0 import_utils.py:131"),
+    Row("0.19", None, "0.16.0", _RUN, "peft 0.21.2 import_utils.py:150 beside torchao 0.14.1 to 0.18.0"),
+)
+
+
+def torchao_beside_peft(packages: Packages) -> Iterator[Skew]:
+    """A torchao that this peft does not take, which stops every get_peft_model over plain layers (run: 0.18.0 and 0.21.2 beside 0.14.1 to 0.18.0)."""
+    row, release = attempt(lambda: _OLDEST_TORCHAO.row(packages)), attempt(lambda: packages.release("torchao"))
+    if isinstance(row, Unknown) or isinstance(release, Unknown) or release is None:
+        return
+    mine, theirs = _shown(packages, "peft"), _shown(packages, "torchao")
+    if release < (parse(row.value) or ()):
+        text = (
+            f"Found an incompatible version of torchao. Found version {theirs}, but only versions above {row.value} are supported"
+        )
+        why = (
+            f"peft {mine} takes torchao from {row.value} on, and refuses every adapter on plain layers while {theirs} is installed"
+        )
+        yield Skew("ImportError", text, why, (f"'torchao>={row.value}'",), row.evidence)
+    elif row.value == "0.4.0" and release >= (0, 18):
+        text = "cannot import name 'LinearActivationQuantizedTensor' from 'torchao.quantization'"
+        why = f"peft {mine} takes a name of torchao that {theirs} no longer has, and stops at every adapter on plain layers while it is installed"
+        yield Skew("ImportError", text, why, ("'peft>=0.19'", "'torchao<0.18'"), _RUN)
+
+
+def beside_peft(packages: Packages) -> Iterator[Skew]:
+    """What stops get_peft_model over plain layers, in the order in which it is met."""
+    yield from gptqmodel_beside_peft(packages)
+    yield from torchao_beside_peft(packages)

@@ -24,13 +24,21 @@ def imports(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 
 def adapters(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """ADAPTERS: a gptqmodel that peft refuses. Layers of bitsandbytes are wrapped before it asks."""
+    """ADAPTERS: a gptqmodel or a torchao that peft refuses. Layers of bitsandbytes are wrapped before it asks for either."""
     if situation.request.purpose not in ("lora", "qlora"):
         return
     quantization = need(draft.quantization)
-    if quantization is None or quantization.method in ("gptq", "awq"):
+    packed = quantization is not None and quantization.method in ("gptq", "awq")
+    if quantization is None or packed:
         for skew in requirements.gptqmodel_beside_peft(situation.packages):
             yield _raised("QVL606", skew, "no-train", Stage.ADAPTERS)
+    if quantization is None or quantization.method in _PLAIN_CLASSES:
+        for skew in requirements.torchao_beside_peft(situation.packages):
+            yield _raised("QVL606", skew, "no-train", Stage.ADAPTERS)
+
+
+# Methods whose layers are torch.nn.Linear, or have its `weight`, and have no dispatcher of their own before that of torchao.
+_PLAIN_CLASSES = ("quanto", "torchao", "fp8", "mxfp4")
 
 
 def _raised(code: str, skew: Skew, cause: str, stage: Stage = Stage.ENVIRONMENT) -> WillRaise:

@@ -9,7 +9,7 @@ from qvl_preflight.remedies import Remedies
 from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
-from qvl_preflight.unknown import need
+from qvl_preflight.unknown import Unknown, need
 
 _TITLE = "Choose a kernel that trains"
 # Projections that feed attention or the inner product of the MLP: below an exllama layer their adapters get nothing (recorded for q_proj and v_proj).
@@ -108,7 +108,7 @@ def _only_inner(request: Request) -> bool:
     "QVL803",
     Severity.ERROR,
     topic="exllama-training",
-    symptoms=(r"Target module (QuantLinear|WQLinear_\w+)\(.*\) is not supported",),
+    symptoms=(r"Target module (QuantLinear|WQLinear_\w+|BitLinear)\(.*\) is not supported",),
 )
 def adapters_do_not_fit(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     """
@@ -138,8 +138,10 @@ def adapters_do_not_fit(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]
     yield from as_planned(plan, "QVL803", _fitting(remedies, plan))
 
 
-def _fitting(remedies: Remedies, plan: LoadPlan) -> Fix:
-    kernel = need(plan.kernel)
+def _fitting(remedies: Remedies, plan: LoadPlan) -> Fix | None:
+    kernel = plan.kernel
+    if isinstance(kernel, Unknown):
+        return None  # a method of which no kernel is planned, BitNet say
     if (
         kernel is not None
         and (kernel.name.startswith("exllama") or kernel.backend == "autoawq")
