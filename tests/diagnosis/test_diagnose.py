@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import re
 import time
 from collections.abc import Callable
@@ -144,6 +145,23 @@ def test_no_text_takes_long(text: str) -> None:
     start = time.perf_counter()
     qvl_preflight.diagnose(text)
     assert time.perf_counter() - start < 6  # about one second; machines that run tests are busy
+
+
+_WORDS = [
+    "cannot", "not", "requires", "accelerate", "install", "bitsandbytes", "device_map", "distributed", "merge", "4bit", "quantized", "flash", "attn", "fp8",
+    "capability", "CUDA", "GPU", "support", "deepspeed", "zero3", "transformers", ">=", "torch", "2.1", ":", "'", "(", ")", "Error", "ValueError:", "RuntimeError:",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_mixture_of_its_own_words_takes_long(seed: int) -> None:
+    """What patterns begin with, over and over, and never what they end with."""
+    draw = random.Random(seed)
+    words = draw.sample(_WORDS, draw.choice([3, 6, 12]))
+    text = "RuntimeError: " * (seed % 2) + "".join(draw.choice(words) + draw.choice(["", " ", "\n"]) for _ in range(60_000))
+    start = time.perf_counter()
+    qvl_preflight.diagnose(text)
+    assert time.perf_counter() - start < 6
 
 
 def test_a_log_of_forty_megabytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
