@@ -14,6 +14,17 @@ DECIDING = (
     "validate_environment", "update_dtype", "update_torch_dtype", "update_device_map", "adjust_max_memory", "is_trainable", "is_serializable",
     "get_loading_attributes", "post_init", "__post_init__", "merge_quantization_configs", "from_dict", "get_default_model",
 )  # fmt: skip
+# Files of functions outside of classes that decide where a model is put, and what an import asks for.
+PLACING = ("integrations/accelerate.py",)
+ASKING = (
+    "is_torch_available",
+    "requires_backends",
+    "is_kernels_available",
+    "is_accelerate_available",
+    "is_bitsandbytes_available",
+    "is_gptqmodel_available",
+    "is_optimum_available",
+)
 # Where from_pretrained and what it calls are.
 FILES = (
     "modeling_utils.py", "quantizers/*.py", "utils/quantization_config.py", "integrations/accelerate.py", "integrations/hub_kernels.py", "training_args.py",
@@ -69,6 +80,20 @@ class Release:
         }
 
     @cached_property
+    def requirements(self) -> dict[str, str]:
+        """The packages that it asks for as it is imported, and the releases of each (dependency_versions_check.py)."""
+        table, check = self.tree("dependency_versions_table.py"), self.tree("dependency_versions_check.py")
+        wanted = [node for node in ast.walk(check) if isinstance(node, ast.List)] if check else []
+        names = {item.value for node in wanted[:1] for item in node.elts if isinstance(item, ast.Constant)}
+        return {
+            str(key.value): str(value.value)
+            for node in (table.body if table else ())
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+            for key, value in zip(node.value.keys, node.value.values, strict=True)
+            if isinstance(key, ast.Constant) and isinstance(value, ast.Constant) and (key.value in names or not names)
+        }
+
+    @cached_property
     def mappings(self) -> dict[str, dict[str, str]]:
         """quant_method → class, by the name of the table."""
         tree = self.tree("quantizers/auto.py")
@@ -86,11 +111,11 @@ class Release:
     def deciding(self) -> dict[str, str]:
         """``file Class.function`` → its source without docstring."""
         return {
-            f"{name} {owner}.{function.name}": _source(function)
+            f"{name} {owner}{'.' * bool(owner)}{function.name}": _source(function)
             for name in self.files
             if (tree := self.tree(name))
             for owner, function in _methods(tree)
-            if function.name in DECIDING
+            if function.name in DECIDING or (not owner and (name in PLACING or function.name in ASKING))
         }
 
     def texts(self, name: str) -> str:
@@ -118,16 +143,20 @@ def _methods(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             yield from ((node.name, inner) for inner in node.body if isinstance(inner, ast.FunctionDef))
+        elif isinstance(node, ast.FunctionDef):
+            yield "", node
 
 
 def _source(function: ast.FunctionDef) -> str:
+    """Without docstring and annotations, which decide nothing."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
-    lines = [
-        ast.unparse(
-            ast.FunctionDef(function.name, function.args, body or [ast.Pass()], function.decorator_list, None, None, lineno=0)
-        )
-    ]
-    return "\n".join(lines)
+    bare = ast.FunctionDef(function.name, function.args, body or [ast.Pass()], function.decorator_list, None, None, lineno=0)
+    return ast.unparse(bare)
 
 
 def _text(node: ast.Constant | ast.JoinedStr) -> str:

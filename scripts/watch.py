@@ -36,10 +36,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("version")
     parser.add_argument("--base", default=NEWEST["transformers"] + ".0", help="the release that the tables were written up to")
+    parser.add_argument(
+        "--sources", type=Path, help="a folder of unpacked wheels, transformers-VERSION each, in place of downloads"
+    )
     parser.add_argument("--no-run", action="store_true", help="compare the sources alone")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        base, new = (unpacked(version, Path(folder)) for version in (given.base, given.version))
+        base, new = (
+            Release(version, given.sources / f"transformers-{version}" / "transformers")
+            if given.sources
+            else unpacked(version, Path(folder))
+            for version in (given.base, given.version)
+        )
         found = [*compared(base, new), *outdated(base, new, tables())]
     print("\n".join(found) or f"The sources of {given.base} and {given.version} decide a load alike.")
     parted = [] if given.no_run else list(ran(given.version))
@@ -72,6 +80,7 @@ def compared(base: Release, new: Release) -> Iterator[str]:
     """The differences of the sources, as a patch."""
     yield from _patch("from_pretrained's arguments", base.arguments, new.arguments)
     yield from _patch("minimum versions", base.minima, new.minima)
+    yield from _patch("packages that an import asks for", base.requirements, new.requirements)
     for name in sorted({*base.mappings, *new.mappings}):
         yield from _patch(name, base.mappings.get(name, {}), new.mappings.get(name, {}))
     for name in sorted({*base.deciding, *new.deciding}):

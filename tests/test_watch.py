@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from qvl_preflight.versions import ByRelease, Evidence, Row
+from qvl_preflight.versions import ByRelease, Evidence, Row, parse
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from releases import Release, fragments
@@ -98,3 +98,41 @@ def test_texts_inside_a_value() -> None:
 def test_fragments_are_long_enough_to_mean_something() -> None:
     """`{}` and what is short say nothing."""
     assert fragments("{} does not take `device_map={}` here") == [" does not take `device_map="]
+
+
+def test_what_an_import_asks_for_and_what_places_a_model_are_compared(tmp_path: Path) -> None:
+    """Ranges of other packages; functions outside of classes."""
+    one, other = release(tmp_path, "5.0.0"), release(tmp_path, "5.1.0")
+    for each, hub, buffer in ((one, ">=1.0", "sum(sizes)"), (other, ">=1.31", "max(sizes)")):
+        (each.root / "dependency_versions_table.py").write_text(
+            f'deps = {{"huggingface-hub": "huggingface-hub{hub}", "av": "av"}}\n'
+        )
+        (each.root / "dependency_versions_check.py").write_text('pkgs = ["huggingface-hub"]\n')
+        (each.root / "integrations").mkdir()
+        (each.root / "integrations" / "accelerate.py").write_text(f"def buffer_size(sizes):\n    return {buffer}\n")
+    found = list(compared(one, other))
+    assert one.requirements == {"huggingface-hub": "huggingface-hub>=1.0"}
+    assert "+huggingface-hub = huggingface-hub>=1.31" in found
+    assert "+    return max(sizes)" in found
+
+
+# Each table that has rows newer than 5.17, and by what the watch shows that it needs one. docs/watch/5.17-to-5.23.patch is what
+# `python scripts/watch.py 5.23.0 --base 5.17.0 --no-run` prints, which sees nothing that the tables say of releases after 5.17.
+SHOWN_BY = {
+    "stack/quant_training.py _KERNELS": "+KERNELS_MIN_VERSION = '0.18.2'",
+    "stack/quant_training.py _TRAINABLE": "+++ 5.23.0 quantizers/quantizer_finegrained_fp8.py FineGrainedFP8HfQuantizer.is_trainable",
+    "stack/requirements.py PINS": "+huggingface-hub = huggingface-hub>=1.31.0,<3.0",
+    "stack/requirements.py _HUB_NAMES": "+huggingface-hub = huggingface-hub>=1.31.0,<3.0",
+    "stack/requirements.py _OLDEST_TORCH": "+        if is_available and parsed_version < version.parse('2.6.0'):",
+    "stack/requirements.py _NO_TORCH": "@@ stack/requirements.py _NO_TORCH: the row from 4.28 on @@",
+    "stack/strategy_map.py _TRANSFORMERS": "+    biggest_leaf = max(leave_modules_sizes.values(), default=0)",
+}
+
+
+def test_the_watch_found_what_5_23_changed() -> None:
+    """Every table that has gained a row since 5.17 is betrayed by the patch."""
+    patch = (Path(__file__).parents[1] / "docs" / "watch" / "5.17-to-5.23.patch").read_text(encoding="utf-8")
+    newer = {name for name, table in tables() for row in table.rows if (5, 17, 0) < (parse(row.since) or ()) <= (5, 23, 0)}
+    assert newer == set(SHOWN_BY)
+    for name, line in SHOWN_BY.items():
+        assert line in patch, name

@@ -1,6 +1,6 @@
 """Calls that nobody wrote: the real stack makes them, and the plan must say what happened.
 
-    python tests/reality/test_differential.py STACK 500      more draws, kept in differences/STACK.json
+    python tests/reality/test_differential.py STACK 500 [START]      more draws, kept in differences/STACK.json
 
 Run by ``make reality`` with a few draws; differences that are known are listed with their reason in differences/known.json.
 """
@@ -40,18 +40,22 @@ def differences(stack: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]
     found = []
     for case, real in zip(cases, made(stack, cases), strict=True):
         peft = {"peft": case.get("peft", LORA)} if case["action"] == "lora_step" else {}
-        report = qvl_preflight.check(
-            str(models() / case["model"]),
-            purpose=case["purpose"],
-            loader=case.get("loader", "AutoModelForCausalLM"),
-            facts=facts(stack),
-            **peft,
-            **decoded(case["kwargs"]),
-        )
-        parted = disagreement(report, real)
+        parted = parting(stack, case, real, peft)
         if parted is not None:
             found.append({**case, "parted": parted})
     return found
+
+
+def parting(stack: str, case: dict[str, Any], real: dict[str, Any], peft: dict[str, Any]) -> str | None:
+    """Where plan and outcome part. A folder that is not there is refused in one line, which agrees with a load that raises."""
+    loader, model = case.get("loader", "AutoModelForCausalLM"), str(models() / case["model"])
+    try:
+        report = qvl_preflight.check(
+            model, purpose=case["purpose"], loader=loader, facts=facts(stack), **peft, **decoded(case["kwargs"])
+        )
+    except qvl_preflight.InputError as error:
+        return None if real["outcome"] == "error" and real["stage"] == "load" else f"refused: {error}"
+    return disagreement(report, real)
 
 
 @pytest.mark.parametrize("stack", list(stacks.STEPS))
@@ -62,10 +66,14 @@ def test_drawn_calls_do_what_the_plan_says(stack: str) -> None:
 
 
 if __name__ == "__main__":
-    name, number = sys.argv[1], int(sys.argv[2])
-    all_of_them = draws(number, START)
+    name, number, start = sys.argv[1], int(sys.argv[2]), int((*sys.argv, START)[3])
+    all_of_them = draws(number, start)
     parted = differences(name, all_of_them)
-    (HERE / f"{name}.json").write_text(
-        json.dumps({"stack": name, "draws": len(all_of_them), "start": START, "parted": parted}, indent=1) + "\n", encoding="utf-8"
-    )
+    for one in parted:
+        one["why"] = KNOWN.get(f"{name} {one['id']}", "")
+    kept = {
+        "command": f"python tests/reality/test_differential.py {name} {number} {start}",
+        "stack": name, "draws": len(all_of_them), "start": start, "agree": len(all_of_them) - len(parted), "parted": parted,
+    }  # fmt: skip
+    (HERE / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{name}: {len(parted)} of {len(all_of_them)} part")
