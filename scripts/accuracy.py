@@ -6,6 +6,7 @@ usage: python scripts/accuracy.py [--check]
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -18,6 +19,7 @@ from agreement import named, same_kernel, same_place  # noqa: E402
 from qvl_preflight.report import Report  # noqa: E402
 from recorded import cases, facts, known, replay  # noqa: E402
 
+DIFFERENCES = ROOT / "tests" / "reality" / "differences"
 PAGE = ROOT / "docs" / "accuracy.md"
 HEAD = """# How often it is right
 
@@ -53,7 +55,7 @@ def page() -> str:
     total: Counter[str] = sum(counts.values(), Counter())
     rows = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
     rows += [row(described(stack), count) for stack, count in counts.items()] + [row("**all**", total)]
-    return HEAD + "\n".join(rows) + "\n\n" + parted() + fixed()
+    return HEAD + "\n".join(rows) + "\n\n" + parted() + drawn() + fixed()
 
 
 def tally(report: Report, case: dict[str, Any]) -> Counter[str]:
@@ -97,14 +99,37 @@ def parted() -> str:
     return "## Where it is wrong\n\nKnown, and kept as tests that must fail until they are mended:\n\n" + "\n".join(lines) + "\n\n"
 
 
+def drawn() -> str:
+    """What became of calls that nobody wrote: tests/reality/differences, a file for each stack."""
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(DIFFERENCES.glob("*.json")) if file.stem != "known"]
+    rows = ["| stack | drawn calls | plan and outcome agree | command |", "| --- | --- | --- | --- |"]
+    rows += [f"| {one['stack']} | {one['draws']} | {one['agree']} | `{one['command']}` |" for one in found]
+    reasons = Counter(each["why"] for one in found for each in one["parted"])
+    lines = [f"- {count} × {why}" for why, count in reasons.most_common()]
+    return (
+        "## Drawn calls\n\nArguments, classes and adapters as people pass them, one in four as they get them wrong, drawn for a seed and made on the CPU stacks of `make reality`. "
+        "To agree is to name the exception that came first (type, beginning of the text, stage), or devices, dtype and kernel.\n\n"
+        + "\n".join(rows)
+        + "\n\nWhere they part, and why:\n\n"
+        + "\n".join(lines)
+        + "\n\n"
+    )
+
+
 def fixed() -> str:
     """What became of corrected calls on the real stacks."""
-    made = [case for _, case in cases() if "+fixed" in case["id"]]
-    good = [case for case in made if case["outcome"] == "ok" and case.get("grad_norm") != 0 and case.get("grads") != 0]
+    made: dict[str, Counter[str]] = {}
+    for stack, case in cases():
+        if "+fixed" in case["id"]:
+            good = case["outcome"] == "ok" and case.get("grad_norm") != 0 and case.get("grads") != 0
+            made.setdefault(stack, Counter()).update(made=1, good=good)
+    rows = ["| stack | corrected calls made | did what was asked |", "| --- | --- | --- |"]
+    rows += [f"| {described(stack)} | {count['made']} | {count['good']} |" for stack, count in made.items()]
+    total: Counter[str] = sum(made.values(), Counter())
     return (
-        "## Corrected calls\n\n"
-        f"Of {len(made)} calls that `fix_kwargs` corrected and that were then made on the same H100 stacks, {len(good)} did what was asked. "
-        "On the CPU stacks `make reality` makes the corrected calls anew each time.\n"
+        "## Corrected calls\n\nCalls that `fix_kwargs` corrected and that were then made on the same stack. On the CPU stacks `make reality` makes them anew each time.\n\n"
+        + "\n".join([*rows, f"| **all** | {total['made']} | {total['good']} |"])
+        + "\n"
     )
 
 

@@ -121,6 +121,7 @@ WITHIN_STACK = (
     "offload",
     "other_devices",
     "tensor_parallel",
+    "newer",
     "quant_methods",
     "quant_checks",
     "quant_tables",

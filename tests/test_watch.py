@@ -129,10 +129,14 @@ SHOWN_BY = {
 }
 
 
+# What only the grid's real calls show: the import of TrainingArguments without accelerate.
+SEEN_BY_RUNNING = {"stack/absent.py _NO_ACCELERATE"}
+
+
 def test_the_watch_found_what_5_23_changed() -> None:
-    """Every table that has gained a row since 5.17 is betrayed by the patch."""
+    """Every table that has gained a row since 5.17 is betrayed by the patch, or by running that release."""
     patch = (Path(__file__).parents[1] / "docs" / "watch" / "5.17-to-5.23.patch").read_text(encoding="utf-8")
     newer = {name for name, table in tables() for row in table.rows if (5, 17, 0) < (parse(row.since) or ()) <= (5, 23, 0)}
-    assert newer == set(SHOWN_BY)
+    assert newer - SEEN_BY_RUNNING == set(SHOWN_BY)
     for name, line in SHOWN_BY.items():
         assert line in patch, name

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from qvl_preflight.spelling import distance
@@ -23,10 +23,11 @@ Release = tuple[int, ...]
 
 @dataclass(frozen=True)
 class AutoClasses:
-    """One release: model type → Auto class → the model classes behind it; every Auto class."""
+    """One release: model type → Auto class → the model classes behind it; every Auto class; the oldest releases of others that it takes."""
 
     types: Mapping[str, Mapping[str, tuple[str, ...]]]
     autos: frozenset[str]
+    minima: Mapping[str, str] = field(default_factory=dict)  # accelerate → 1.1.0
 
 
 class AutoTables:

@@ -61,6 +61,7 @@ QUESTIONS = {
     "merge": "which quantisation is used",
     "merged_afterwards": "whether the adapters can be merged afterwards",
     "meta": "whether the model is filled",
+    "minima": "whether the packages are new enough for a transformers that is newer than the tables",
     "missing": "whether every file of weights is there",
     "model_class": "whether the class that is called fits the checkpoint",
     "mps_bfloat16": "whether the Mac's GPU takes bfloat16",

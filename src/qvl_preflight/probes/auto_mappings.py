@@ -59,7 +59,19 @@ def read_release(folder: str) -> AutoClasses | None:
         autos.add(auto_class)
         for model_type, found in _accepted(configs, models[mapping], by_name).items():
             types[model_type][auto_class] = found
-    return AutoClasses(types, frozenset(autos)) if "AutoModelForCausalLM" in autos else None
+    return AutoClasses(types, frozenset(autos), _minima(folder)) if "AutoModelForCausalLM" in autos else None
+
+
+def _minima(folder: str) -> dict[str, str]:
+    """Of other packages, the oldest releases that count as installed: NAME_MIN_VERSION in utils/import_utils.py (4.37 to 5.23)."""
+    tree = _tree(os.path.join(folder, "utils", "import_utils.py"))
+    found = {}
+    for node in tree.body if tree else ():
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant):
+            name, _, rest = node.targets[0].id.partition("_MIN_VERSION")
+            if not rest and name != node.targets[0].id and isinstance(node.value.value, str):
+                found[name.lower().replace("_", "-")] = node.value.value
+    return found
 
 
 def _accepted(configs: Mapping[str, str], models: Mapping[str, Any], by_name: bool) -> dict[str, tuple[str, ...]]:
