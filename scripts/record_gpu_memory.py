@@ -260,6 +260,7 @@ def train(model: Any, feed: Case, quant: str, asked: Case, line: Case) -> None:
         steps.step()
         mark(line, moment)
         steps.zero_grad(set_to_none=True)
+        del loss  # 8-bit layers keep tensors as long as it lives
 
 
 def measure(shape: str, quant: str, folder: str, asked: Case, line: Case) -> None:
