@@ -139,6 +139,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.MATERIALISE, broken_files.unpickling),
     (Stage.MATERIALISE, broken_files.missing),
     (Stage.MATERIALISE, broken_files.damaged),
+    (Stage.MATERIALISE, broken_files.nothing_said),
     (Stage.MATERIALISE, gptq_environment.quantizing),
     (Stage.MATERIALISE, gptq.post_init),
     (Stage.MATERIALISE, gptqmodel_use.first_use),

@@ -70,6 +70,7 @@ QUESTIONS = {
     "needed": "whether transformers and torch are installed",
     "none_passed": "whether quantization_config=None is taken",
     "not_ported": "whether this release can quantise with this method",
+    "nothing_said": "whether the files of weights say what is in them",
     "offloaded": "whether blocks away from the GPU are trained",
     "other_devices": "whether torch knows the device that is named",
     "own_code": "whether the checkpoint's code can be imported",

@@ -27,10 +27,12 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Header:
-    """The tensors of one file, and how many bytes its body lacks (0: complete)."""
+    """The tensors of one file, and how many bytes its body lacks or has too many (0: complete). ``described``: has it any metadata?"""
 
     tensors: tuple[Tensor, ...]
     lacking_bytes: int
+    surplus_bytes: int = 0
+    described: bool = True
 
 
 def read_header(path: str) -> Header:
@@ -49,7 +51,8 @@ def read_header(path: str) -> Header:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: the safetensors header is not JSON ({error}); download it again") from error
     tensors, end = _tensors(raw, path)
-    return Header(tensors, max(0, 8 + length + end - size))
+    beyond = size - (8 + length + end)
+    return Header(tensors, max(0, -beyond), max(0, beyond), "__metadata__" in raw)
 
 
 def ends_in_header(path: str) -> bool:

@@ -63,6 +63,8 @@ class WeightFiles:
     missing: tuple[str, ...] = ()
     short: Mapping[str, int] = field(default_factory=dict)  # bytes that a file lacks; 0 where it is not known how many
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
+    long: Mapping[str, int] = field(default_factory=dict)  # bytes that a file has behind its last tensor
+    undescribed: tuple[str, ...] = ()  # safetensors files without any metadata
     tensors: tuple[Tensor, ...] | None = ()  # None where .bin files do not tell them
     total_bytes: int | None = None
 
@@ -97,6 +99,16 @@ def weights_of_another_call(names: list[str], variant: str | None = None) -> Kin
     """The weights that lie in a folder, those of a ``variant`` and then plain ones first; None where there are none of transformers'."""
     kinds = [kind for name in names if (kind := _kind(name))]
     return min(kinds, key=lambda kind: (kind.variant != variant, kind.variant or "", kind.format), default=None)
+
+
+def is_shard(name: str) -> bool:
+    """Is it named like one file of several?"""
+    return re.fullmatch(r"(model|pytorch_model)(\.[\w-]+)?-\d{5}-of-\d{5}\.(safetensors|bin)", name) is not None
+
+
+def is_weights(name: str) -> bool:
+    """Is it named like weights that transformers reads, in one file, an index or a shard?"""
+    return is_shard(name) or _kind(name) is not None
 
 
 def _kind(name: str) -> Kind | None:
@@ -140,7 +152,7 @@ def _read_index(path: str) -> tuple[tuple[str, ...], Mapping[str, Any]]:
 def _read_all(folder: str, choice: Choice, names: tuple[str, ...], size: int | None) -> WeightFiles:
     missing = tuple(name for name in names if not os.path.isfile(os.path.join(folder, name)))
     stand_ins, short, tensors, total = dict[str, StandIn](), dict[str, int](), list[Tensor](), 0
-    untold = False
+    untold, long, undescribed = False, dict[str, int](), list[str]()
     for name in names:
         path = os.path.join(folder, name)
         if name in missing:
@@ -156,6 +168,10 @@ def _read_all(folder: str, choice: Choice, names: tuple[str, ...], size: int | N
             total += sum(tensor.total_bytes for tensor in header.tensors)
             if header.lacking_bytes:
                 short[name] = header.lacking_bytes
+            if header.surplus_bytes:
+                long[name] = header.surplus_bytes
+            if not header.described:
+                undescribed.append(name)
         else:
             archive = _torch_file(path)
             total += archive.total_bytes
@@ -168,7 +184,8 @@ def _read_all(folder: str, choice: Choice, names: tuple[str, ...], size: int | N
         or (0 in short.values() and choice.format == "safetensors")
         or any(not found.true_bytes for found in stand_ins.values())
     )
-    return WeightFiles(choice, names, missing, short, stand_ins, None if untold else tuple(tensors), size if unsaid else total)
+    tensors_told = None if untold else tuple(tensors)
+    return WeightFiles(choice, names, missing, short, stand_ins, long, tuple(undescribed), tensors_told, size if unsaid else total)
 
 
 def _torch_file(path: str) -> TorchFile:

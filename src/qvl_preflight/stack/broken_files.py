@@ -33,6 +33,19 @@ _BIN: ByRelease[dict[str, tuple[str, str]]] = ByRelease(
     Row("4.28", "5.0", {"pointer": ("OSError", "You seem to have cloned a repository without having git-lfs installed."), "empty": _UNABLE, "page": _UNABLE, "short": _UNABLE}, Evidence.RUN, "transformers 4.28.1, 4.37.2, 4.45.2, 4.57.1 modeling_utils.py load_state_dict"),
     Row("5.0", None, {"pointer": _TORCH, "empty": ("EOFError", ""), "page": _TORCH, "short": ("RuntimeError", "PytorchStreamReader failed reading zip archive")}, Evidence.RUN, "transformers 5.23.0, torch 2.14.1"),
 )  # fmt: skip
+_EMPTY_INDEX: ByRelease[bool] = ByRelease(
+    "transformers",
+    Row("4.37", "4.38", True, Evidence.RUN, "transformers 4.37.2"),
+    Row("4.57", "5.0", False, Evidence.RUN, "transformers 4.57.1, which initialises every weight at random"),
+    Row("5.0", None, True, Evidence.RUN, "transformers 5.23.0"),
+)
+_NO_METADATA: ByRelease[bool] = ByRelease(
+    "transformers",
+    Row("4.28", "4.37", True, Evidence.SOURCE, "transformers 4.28.1 to 4.36.2 modeling_utils.py load_state_dict"),
+    Row("4.37", "4.38", True, Evidence.RUN, "transformers 4.37.2 modeling_utils.py load_state_dict"),
+    Row("4.38", "4.48", True, Evidence.SOURCE, "transformers 4.38.2 to 4.47.1 modeling_utils.py load_state_dict"),
+    Row("4.48", None, False, Evidence.RUN, "transformers 4.57.1, 5.23.0 modeling_utils.py; 4.48.3 asks for it where there is some"),
+)
 _REFUSED = "Due to a serious vulnerability issue in `torch.load`, even with `weights_only=True`, we now require users to upgrade torch to at least v2.6"
 _REFUSES: ByRelease[bool] = ByRelease(
     "transformers",
@@ -97,11 +110,32 @@ def damaged(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             else "the end of the archive is missing"
         )
         yield WillRaise("QVL901", Stage.MATERIALISE, kind, text, f"file-{name}", f"{name} is cut off: {how}", evidence=evidence)
+    for name, surplus in list(files.long.items())[:1]:
+        kind, text, evidence = _told(situation, files, "short", name)
+        why = f"{name} has {counted(surplus, 'byte')} behind its last tensor"
+        yield WillRaise("QVL901", Stage.MATERIALISE, kind, text, f"file-{name}", why, evidence=evidence)
     for name, found in list(files.stand_ins.items())[:1]:
         kind, text, evidence = _told(situation, files, _what(found), name)
         others = f", and so {verb(more, 'is', 'are')} {more} more" if (more := len(files.stand_ins) - 1) else ""
         why = f"{name} is no file of weights but {found.what}{others}"
         yield WillRaise("QVL957", Stage.MATERIALISE, kind, text, f"file-{name}", why, evidence=evidence)
+
+
+def nothing_said(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MATERIALISE: an index that names no file, and safetensors files without the metadata that old releases look into."""
+    files = _files(situation)
+    if files is None:
+        return
+    if not files.names:
+        row = _EMPTY_INDEX.row(situation.packages)
+        if not row.value:
+            raise Undecided(f"{files.choice.name} names no weights, and this release starts from random ones")
+        why = f"the weight_map of {files.choice.name} is empty"
+        yield WillRaise("QVL901", Stage.MATERIALISE, "IndexError", "list index out of range", "shards", why, evidence=row.evidence)
+    elif files.undescribed and (asks := _NO_METADATA.row(situation.packages)).value:
+        why = f"{files.undescribed[0]} has no metadata, and this release looks there for its format"
+        text = "'NoneType' object has no attribute 'get'"
+        yield WillRaise("QVL901", Stage.MATERIALISE, "AttributeError", text, "metadata", why, evidence=asks.evidence)
 
 
 def _what(found: StandIn) -> str:

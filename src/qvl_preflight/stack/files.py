@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.checkpoint import UnreadConfig
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import code_files, hub
-from qvl_preflight.unknown import Unknown, attempt
+from qvl_preflight.unknown import Undecided, Unknown, attempt
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -79,11 +79,13 @@ def forced_download(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def code(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: the code that config.json names, in this repository or in another one."""
     checkpoint = situation.checkpoint
-    if (
-        checkpoint.source is None
-        or checkpoint.source.hub != "huggingface"
-        or situation.request.kwargs.get("trust_remote_code") is not True
-    ):
+    if checkpoint.source is None or situation.request.kwargs.get("trust_remote_code") is not True:
+        return
+    if checkpoint.source.hub is None:
+        for file in code_files.asked_for(checkpoint, situation.request.loader):
+            if file.path is None and file.source == checkpoint.source:
+                raise Undecided(f"{file.name}, code that config.json asks for, is not in the folder")
+    if checkpoint.source.hub != "huggingface":
         return
     missing = [file for file in code_files.asked_for(checkpoint, situation.request.loader) if file.path is None]
     if not situation.packages.at_least("transformers", 4, 30):  # it knows no code in another repository

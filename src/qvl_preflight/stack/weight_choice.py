@@ -9,13 +9,23 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qvl_preflight.counted import counted
+from qvl_preflight.checkpoint import NO_WEIGHTS
+from qvl_preflight.counted import counted, verb
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import hub
 from qvl_preflight.stack.files import on_other_machine
-from qvl_preflight.unknown import Unknown
+from qvl_preflight.unknown import Undecided, Unknown
 from qvl_preflight.versions import ByRelease, Evidence, Row
-from qvl_preflight.weight_files import BIN, OTHER_FRAMEWORKS, SAFETENSORS, choose, weights_of_another_call, with_variant
+from qvl_preflight.weight_files import (
+    BIN,
+    OTHER_FRAMEWORKS,
+    SAFETENSORS,
+    choose,
+    is_shard,
+    is_weights,
+    weights_of_another_call,
+    with_variant,
+)
 
 if TYPE_CHECKING:
     from qvl_preflight.checkpoint import Checkpoint
@@ -99,6 +109,32 @@ def _none_in_folder(situation: Situation, folder: str) -> Iterator[WillRaise]:
             why = f"the folder holds weights for {framework} alone ({name})"
             yield WillRaise("QVL958", Stage.CONFIG, "OSError", text, "files", why, evidence=told.evidence)
             return
+    if not (why := _of_no_use(folder, names)):
+        raise Undecided(NO_WEIGHTS.reason)  # they may be on the machine that the call is meant for
+    text = (
+        "Error no file named {safe} found in directory {folder}."
+        if asked.use_safetensors
+        else _NOT_IN_FOLDER.value(situation.packages)
+    )
+    yield WillRaise("QVL901", Stage.CONFIG, "OSError", text.format(**words), "files", why, evidence=Evidence.RUN)
+
+
+def _of_no_use(folder: str, names: list[str]) -> str:
+    """What a folder has in place of weights that can be found: shards without an index, dead links, folders. Empty for none of them."""
+    if shards := sorted(filter(is_shard, names)):
+        return f"{counted(len(shards), 'shard')} {verb(len(shards), 'is', 'are')} there, {shards[0]} for one, and no index that says which tensors are in which"
+    try:
+        others = sorted(name for name in os.listdir(folder) if is_weights(name) and name not in names)
+    except OSError:
+        return ""
+    if not others:
+        return ""
+    path = os.path.join(folder, others[0])
+    if os.path.isdir(path):
+        return f"{others[0]} is a folder, and no file"
+    if os.path.islink(path):
+        return f"{others[0]} is a link to {os.readlink(path)}, which is not there"
+    return ""
 
 
 def _none_cached(situation: Situation, folder: str) -> Iterator[WillRaise]:

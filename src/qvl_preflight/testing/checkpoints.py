@@ -177,15 +177,24 @@ def _llama_gptq(folder: str, layers: int) -> None:
     write_checkpoint(folder, config, [_decoder(layers, 4096, 11008, 4096, 32000, quantized=True)])
 
 
+def _qwen_code(folder: str) -> None:
+    """The files that its config.json names, which need nothing."""
+    for name, text in (("configuration_qwen", "class QWenConfig: ...\n"), ("modeling_qwen", "class QWenLMHeadModel: ...\n")):
+        with open(os.path.join(folder, f"{name}.py"), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
 def _qwen_vl(folder: str, layers: int) -> None:
     """Its embeddings alone."""
     config = QWEN_VL | {"num_hidden_layers": layers, "visual": {"layers": 48, "width": 1664, "image_size": 448}}
     write_checkpoint(folder, config, [{"transformer.wte.weight": ("F16", (151936, 4096))}])
+    _qwen_code(folder)
 
 
 def _qwen_vl_int4(folder: str, layers: int) -> None:
     """Its text tower."""
     write_checkpoint(folder, QWEN_VL | {"num_hidden_layers": layers, "quantization_config": _QUANTIZED}, [_qwen_text(layers)])
+    _qwen_code(folder)
 
 
 _OWN_CODE = """

@@ -23,11 +23,12 @@ from qvl_preflight.rules.files.fetching import fetch_again
 )
 def incomplete_checkpoint(plan: LoadPlan, checkpoint: Checkpoint, packages: Packages) -> Iterator[Finding]:
     """
-    A shard of the checkpoint is missing or cut off.
+    Weights of the checkpoint are missing, cut off, or cannot be found.
 
     ## What happens
     The index names files that are not in the folder, or a file is shorter than its header says. The load stops at that shard, after those
-    before it were read.
+    before it were read. Shards whose index is not there are not looked at, nor is a link whose file stayed where it was copied from: OSError,
+    "Error no file named model.safetensors …".
 
     ## Example
     ```python
