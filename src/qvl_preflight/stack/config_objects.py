@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import ConfigObject
-from qvl_preflight.stack import awq, bitsandbytes, gptq_environment, quant_methods
+from qvl_preflight.stack import awq, bitsandbytes, gptq_settings, quant_methods
 from qvl_preflight.stack.quantizers import METHOD_OF
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -36,7 +36,7 @@ def made(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     elif passed.class_name == "BitsAndBytesConfig":
         yield from bitsandbytes.made(situation, passed.fields)
     elif passed.class_name == "GPTQConfig":
-        yield from gptq_environment.made(situation, passed.fields)
+        yield from gptq_settings.made(situation, passed.fields)
         yield from _exllama(situation, passed.fields)
     elif passed.class_name == "AwqConfig":
         yield from awq.made(situation, draft)
