@@ -13,6 +13,7 @@ import qvl_preflight
 from qvl_preflight import settings
 from qvl_preflight.cli import main
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.rule import all_rules, select_rules, selection
 from qvl_preflight.settings import read_settings
 from qvl_preflight.testing import machine
 
@@ -165,3 +166,23 @@ def test_a_file_that_changes_is_read_anew(tmp_path: Path, monkeypatch: pytest.Mo
     assert read_settings().ignore == ("QVL402",)
     project(tmp_path, '[tool.qvl-preflight]\nignore = ["QVL404"]', monkeypatch)
     assert read_settings().ignore == ("QVL404",)
+
+
+def test_codes_are_taken_in_lower_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What explain takes, ignore and select take."""
+    every = {entry.code for entry in all_rules()}
+    assert {entry.code for entry in select_rules((), ("qvl402", "Invalid-Device-Map"))} == every - {"QVL402", "QVL401"}
+    assert {entry.code for entry in select_rules(("qvl40",))} == {code for code in every if code.startswith("QVL40")}
+    project(tmp_path, '[tool.qvl-preflight]\nignore = ["qvl402"]\n', monkeypatch)
+    assert selection((), (), read_settings()) == ((), ("qvl402",))
+
+
+def test_a_table_with_an_underscore_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not read, and one line says how it is spelt; the right table beside it is read."""
+    project(tmp_path, '[tool.qvl_preflight]\nignore = ["QVL402"]\n', monkeypatch)
+    found = read_settings()
+    assert found.ignore == ()
+    assert [note for note in found.notes if "[tool.qvl_preflight] is not read; write [tool.qvl-preflight]" in note]
+    project(tmp_path, '[tool.qvl_preflight]\n[tool.qvl-preflight]\nignore = ["QVL404"]\n', monkeypatch)
+    assert read_settings().ignore == ("QVL404",)
+    assert read_settings().notes

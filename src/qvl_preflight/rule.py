@@ -76,9 +76,18 @@ class Rule:
         safety = self.page.partition("## Fix safety")[2].strip()
         return safety.startswith(("Safe", "Required"))
 
+    @property
+    def shown(self) -> bool:
+        """Does its page say that no edit mends it?"""
+        return self.page.partition("## Fix safety")[2].strip().startswith(("Shown", "None"))
+
     def matches(self, selectors: Iterable[str]) -> bool:
         """Is it selected by a code, the beginning of a code, a name or a topic?"""
-        return any(selector in (self.name, self.topic) or self.code.startswith(selector) for selector in selectors)
+        return any(
+            selector.lower() in (self.name, self.topic) or self.code.startswith(selector.upper())
+            for selector in map(str.strip, selectors)
+            if selector
+        )
 
 
 _REGISTRY: dict[str, Rule] = {}
@@ -124,7 +133,7 @@ def environment_rules(select: Iterable[str] = (), ignore: Iterable[str] = ()) ->
 def find_rule(key: str) -> Rule:
     """The rule with this code or name. Raises InputError."""
     for entry in all_rules():
-        if key.upper() == entry.code or key == entry.name:
+        if key.strip().upper() == entry.code or key.strip().lower() == entry.name:
             return entry
     raise InputError(f"no rule is called {key!r}; 'qvl-preflight rules' lists them all")
 

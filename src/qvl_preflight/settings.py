@@ -18,7 +18,7 @@ from qvl_preflight.spelling import distance
 SWITCH = "QVL_PREFLIGHT"
 _OFF, _ON = ("off", "0", "false", "no"), ("", "on", "1", "true", "yes")
 _MAX_BYTES = 1_000_000
-_TABLE = re.compile(rb"""tool\s*\.\s*["']?qvl-preflight|^\s*["']?qvl-preflight["']?\s*=""", re.MULTILINE)
+_TABLE = re.compile(rb"""tool\s*\.\s*["']?qvl[-_]preflight|^\s*["']?qvl[-_]preflight["']?\s*=""", re.MULTILINE)
 _SEVERITIES = ("error", "warning", "note")
 _KEYS = ("select", "ignore", "fail-on", "quiet", "no-color")
 
@@ -82,10 +82,12 @@ def _read(start: str | None) -> Settings:
 def _parsed(path: str, data: bytes) -> Settings:
     """The file is read at every call, and parsed where it has changed: that takes longer than most checks."""
     try:
-        table = _toml().loads(data.decode("utf-8")).get("tool", {}).get("qvl-preflight")
+        tools = _toml().loads(data.decode("utf-8")).get("tool", {})
+        table, slip = tools.get("qvl-preflight"), "qvl_preflight" in tools
     except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not readable as TOML ({str(error).partition(chr(10))[0]})") from error
-    return Settings() if table is None else _checked(path, table)
+    notes = (f"{path}: [tool.qvl_preflight] is not read; write [tool.qvl-preflight], with a hyphen.",) if slip else ()
+    return Settings(path if slip else None, notes=notes) if table is None else replace(_checked(path, table), notes=notes)
 
 
 def _nearest(folder: str) -> tuple[str, bytes] | None:

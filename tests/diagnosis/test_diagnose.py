@@ -14,8 +14,10 @@ import pytest
 
 import qvl_preflight
 from qvl_preflight.cli import main
+from qvl_preflight.diagnosis import _fix
 from qvl_preflight.diagnosis.entries import ENTRIES
 from qvl_preflight.diagnosis.squeeze import compiled
+from qvl_preflight.diagnosis.what_to_do import WHAT_TO_DO
 from qvl_preflight.rule import all_rules
 from qvl_preflight.symptoms import as_symptom
 from qvl_preflight.testing import machine
@@ -204,3 +206,15 @@ def test_nothing_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     file.write_text("ZeroDivisionError: division by zero")
     assert main(["diagnose", str(file)]) == 0
     assert capsys.readouterr().out.startswith("Not known")
+
+
+def test_a_fix_that_is_no_argument_says_what_to_do() -> None:
+    """No call of an example mends a torch without kernels; and the model of an example is nobody's."""
+    found = qvl_preflight.diagnose("RuntimeError: CUDA error: no kernel image is available for execution on the device")
+    assert found[0].fix.startswith("Install a torch that is built for this GPU: `pip install")
+    shown = {
+        rule.code for rule in all_rules() if rule.shown and not rule.page.partition("## Fix safety")[2].strip().startswith("None")
+    }
+    assert shown <= set(WHAT_TO_DO) <= {rule.code for rule in all_rules()}
+    assert all("Qwen/" not in _fix(rule) for rule in all_rules())
+    assert not any(_fix(rule).startswith("Make a call") for rule in all_rules() if rule.shown)

@@ -12,12 +12,14 @@ from qvl_preflight.diagnosis.matching import Match, matches
 from qvl_preflight.diagnosis.printed import printed_facts
 from qvl_preflight.diagnosis.result import Diagnosis
 from qvl_preflight.diagnosis.weigh import said_by_other_releases, weighed
+from qvl_preflight.diagnosis.what_to_do import WHAT_TO_DO
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Facts, Packages
 from qvl_preflight.facts_from import FactsLike, facts_of
 from qvl_preflight.unknown import Undecided
 
 _SPAN = re.compile(r"^transformers (?:.* and )?(?P<since>\d+\.\d+) (?:on|and later|to (?P<last>\d+\.\d+)) has ")
+_MODEL = re.compile(r'"[^"]*"(?=[,)])')  # the example's, which is nobody's
 _LEAST, _OTHER_RELEASE = 0.3, 0.85
 
 
@@ -86,9 +88,11 @@ def _release(more: str) -> str:
 def _fix(cause: Cause) -> str:
     if isinstance(cause, Entry):
         return cause.fix
+    if said := WHAT_TO_DO.get(cause.code):
+        return said
     good = cause.page.split("```")
-    call = good[3].partition("\n")[2].strip() if len(good) > 3 else ""
-    return f"Make a call like this one: {call}" if call else ""
+    call = good[3].partition("\n")[2].strip() if len(good) > 3 and not cause.shown else ""
+    return f"Make a call like this one: {_MODEL.sub('MODEL', call, count=1)}" if call else ""
 
 
 def _spelled(fix: str, facts: Facts | None) -> str:

@@ -206,8 +206,10 @@ def incomplete_device_map(plan: LoadPlan, remedies: Remedies) -> Iterator[Findin
     The device_map leaves modules out.
 
     ## What happens
-    Up to transformers 4.57 the first parameter without a device raises a ValueError. 5.x puts what is left out on the CPU without a word; if the
-    rest is on a GPU, the first forward raises `RuntimeError: Expected all tensors to be on the same device`.
+    Up to transformers 4.57 the first parameter without a device raises a ValueError (a KeyError where the map also names "disk"). 5.x refuses a map with
+    several devices or "disk": `ValueError: The device_map provided does not give any device for the following parameters`. Where the map names one device
+    alone, it puts what is left out on the CPU without a word; with that device a GPU, the first forward raises `RuntimeError: Expected all tensors to be on
+    the same device`.
 
     ## Example
     ```python
