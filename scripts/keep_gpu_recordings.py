@@ -5,7 +5,7 @@ usage: python scripts/keep_gpu_recordings.py NAME RESULTS.jsonl HOST.json
   RESULTS  lines as record.py writes them: case, outcome, stage, facts of the stack
   HOST     what the lines do not hold: driver, gpus, host, build, extensions (sections of facts/1)
 
-Runs that outlasted their limit, and full training steps of quantised weights in a bare loop, are left out: they say nothing about a load.
+What parts from the plan is kept as well, and listed in known.json. Runs that outlasted their limit, and full training steps of quantised weights in a bare loop, are left out: they say nothing about a load.
 """
 
 from __future__ import annotations
@@ -64,10 +64,16 @@ def facts(line: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _bare_quantised_step(line: dict[str, Any]) -> bool:
+    """A full step of quantised weights without a Trainer."""
+    quantised = not line["model"].startswith("plain") or "quantization_config" in line["kwargs"]
+    return line.get("action") == "full_step" and quantised
+
+
 def main(name: str, results: str, host: str) -> None:
     """Add to NAME.jsonl what is not there yet; NAME.facts.json is written once, with the first results of a stack."""
     lines = [json.loads(line) for line in Path(results).read_text().splitlines()]
-    kept = [line for line in lines if line["outcome"] in ("ok", "error") and line.get("action") != "full_step"]
+    kept = [line for line in lines if line["outcome"] in ("ok", "error") and not _bare_quantised_step(line)]
     first = next(line for line in kept if "facts" in line)
     described, results_file = KEEP / f"{name}.facts.json", KEEP / f"{name}.jsonl"
     if not described.is_file():
