@@ -23,8 +23,8 @@ def estimate_memory(
 ) -> MemoryEstimate:  # fmt: skip
     """The bytes of ``from_pretrained(model, ...)`` and of one step after it, all of it on one GPU. Nothing is loaded.
 
-    ``inference``: ``{"batch_size": 1, "sequence_length": 2048, "max_new_tokens": 0}``; with new tokens it is generate, without a forward pass that
-    keeps no cache. ``training``: ``{"method": "lora" or "full", "batch_size", "sequence_length", "gradient_checkpointing", "optimizer", "amp": "bf16",
+    ``inference``: ``{"batch_size": 1, "sequence_length": 2048, "max_new_tokens": 0, "use_cache": False}``; new tokens make it generate, which keeps a
+    cache. ``training``: ``{"method": "lora" or "full", "batch_size", "sequence_length", "gradient_checkpointing", "optimizer", "amp": "bf16",
     "lora_rank", "lora_target_modules"}``; lora over quantised weights takes prepare_model_for_kbit_training with it. Neither: the load alone.
     Raises InputError for what cannot be read, and where the weights themselves are not known.
     """

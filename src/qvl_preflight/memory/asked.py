@@ -8,7 +8,7 @@ from typing import Any
 
 from qvl_preflight.exceptions import InputError
 
-_INFERENCE = ("batch_size", "sequence_length", "max_new_tokens")
+_INFERENCE = ("batch_size", "sequence_length", "max_new_tokens", "use_cache")
 _METHODS = ("full", "lora")
 _MOST = 2**31
 
@@ -22,10 +22,12 @@ class Asked:
     new_tokens: int = 0
     method: str | None = None
     checkpointing: bool = False
+    reentrant: bool = True  # as prepare_model_for_kbit_training has it
     optimizer: str = "adamw_torch"
     amp: bool = False
     rank: int = 16
     targets: tuple[str, ...] | None = None
+    cache: bool = False
 
 
 def read_asked(inference: Mapping[str, Any] | None, training: Mapping[str, Any] | None) -> Asked | None:
@@ -40,11 +42,9 @@ def read_asked(inference: Mapping[str, Any] | None, training: Mapping[str, Any] 
     if inference is not None:
         if strange := sorted(set(map(str, inference)) - set(_INFERENCE)):
             raise InputError(f"inference: {strange[0]!r} is not known; expected {', '.join(_INFERENCE)}")
-        return Asked(
-            _number(inference, "batch_size", 1),
-            _number(inference, "sequence_length", 2048),
-            _number(inference, "max_new_tokens", 0, least=0),
-        )
+        made = _number(inference, "max_new_tokens", 0, least=0)
+        keeps = inference.get("use_cache", made > 0) is True
+        return Asked(_number(inference, "batch_size", 1), _number(inference, "sequence_length", 2048), made, cache=keeps)
     return None if training is None else _training(training)
 
 
@@ -63,9 +63,10 @@ def _training(given: Mapping[str, Any]) -> Asked:
         names = tuple(sorted(targets))
     else:
         raise InputError("training: lora_target_modules is neither 'all-linear' nor a list of names")
-    optimizer = given.get("optimizer", "adamw_torch")
+    optimizer, how = given.get("optimizer", "adamw_torch"), given.get("gradient_checkpointing_kwargs")
+    reentrant = not isinstance(how, Mapping) or how.get("use_reentrant") is not False
     return Asked(
-        _number(given, "batch_size", 1), _number(given, "sequence_length", 2048), 0, method, given.get("gradient_checkpointing") is True,
+        _number(given, "batch_size", 1), _number(given, "sequence_length", 2048), 0, method, given.get("gradient_checkpointing") is True, reentrant,
         str(getattr(optimizer, "value", optimizer)), amp is not None, _number(given, "lora_rank", 16), names,
     )  # fmt: skip
 

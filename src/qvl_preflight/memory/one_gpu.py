@@ -89,7 +89,8 @@ def _run(asked: Asked, dtype: str, bits: int, attention: str | None) -> Run:
     lora = asked.method == "lora"
     stream = _FLOAT if lora and bits < 16 else own
     return Run(
-        asked.batch, asked.length, 2 if asked.amp else own, stream, attention == "eager", bits, asked.new_tokens, asked.checkpointing, lora, asked.amp,
+        asked.batch, asked.length, 2 if asked.amp else own, stream, attention == "eager", bits, asked.new_tokens, asked.checkpointing, asked.reentrant, lora,
+        asked.amp, asked.cache,
     )  # fmt: skip
 
 

@@ -59,9 +59,7 @@ def parts(shape: Shape, stored: Sequence[Stored], asked: Asked, bits: int, width
     floats = [tensor for tensor in stored if tensor.dtype in WIDTHS]
     size, count = sum(tensor.weight_bytes for tensor in floats), sum(tensor.count for tensor in floats)
     casts = sum(2 * tensor.count for tensor in floats if _is_linear(tensor)) if asked.amp and width == _FLOAT else 0
-    scratch = (
-        size if asked.optimizer in ("adamw_torch", "adamw_hf") else 0
-    )  # the foreach step takes the root of every second moment at once
+    scratch = _scratch(asked.optimizer, size, max((tensor.count for tensor in floats), default=0))
     return Parts(casts=casts, gradients=size, states=int(size * states[0] + count * states[1]), scratch=scratch)
 
 
@@ -83,8 +81,16 @@ def _lora(shape: Shape, stored: Sequence[Stored], asked: Asked, bits: int, width
             casts += whole(shape.vocabulary * shape.hidden * 2)
         if bits == 16 and width == _FLOAT and not asked.checkpointing:
             casts += 2 * shape.layers * sum(one * other for one, other in sizes.values())
-    scratch = size if asked.optimizer in ("adamw_torch", "adamw_hf") else 0
+    scratch = _scratch(asked.optimizer, size, asked.rank * max(max(pair) for pair in sizes.values()))
     return Parts(size, prepared, casts, size, int(size * states[0] + count * states[1]), scratch)
+
+
+def _scratch(optimizer: str, size: int, largest: int) -> int:
+    """Of the step: torch's AdamW takes the root of every second moment at once (_multi_tensor_adamw); Adafactor goes weight by weight, and has it, its
+    gradient, the square and the update in float32."""
+    if optimizer == "adafactor":
+        return 4 * _FLOAT * largest
+    return size if optimizer in ("adamw_torch", "adamw_hf") else 0
 
 
 def _is_linear(tensor: Stored) -> bool:

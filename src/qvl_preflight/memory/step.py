@@ -36,8 +36,10 @@ class Run:
     linear_bits: int = 16
     new_tokens: int = 0
     checkpointing: bool = False
+    reentrant: bool = True
     adapters: bool = False
     amp: bool = False
+    cache: bool = False
 
     @property
     def tokens(self) -> int:
@@ -47,9 +49,9 @@ class Run:
 
 def cache_bytes(shape: Shape, run: Run) -> int:
     """Keys and values of every layer, kept for the tokens to come."""
-    if not run.new_tokens:
+    if not run.cache:
         return 0
-    length = run.length + run.new_tokens - 1  # the last token is made, not read
+    length = run.length + max(0, run.new_tokens - 1)  # the last token is made, not read
     if shape.window is not None:
         length = min(length, shape.window)
     return 2 * shape.layers * whole(run.batch * length * shape.keys * run.width)
@@ -73,11 +75,11 @@ def _mlp(shape: Shape, run: Run) -> int:
 
 
 def _scores(shape: Shape, run: Run) -> int:
-    """Eager attention: the masked scores, their float32 copy, the softmax, and that in the model's width."""
+    """Eager attention: the masked scores, their float32 copy, and the softmax."""
     if not run.eager:
         return 0
     held = 4 * shape.hidden + 3 * shape.queries
-    return run.tokens * (shape.heads * run.length * (2 * run.width + 2 * _FLOAT) + held * run.width)
+    return run.tokens * (shape.heads * run.length * (run.width + 2 * _FLOAT) + held * run.width)
 
 
 def saved_in_layer(shape: Shape, run: Run) -> int:
@@ -109,10 +111,11 @@ def training(shape: Shape, run: Run) -> Iterator[tuple[int, bool]]:
     """The moments at which a training step can be at its worst, without weights, casts and states; and whether all gradients are there by then."""
     layer = run.tokens * saved_in_layer(shape, run)
     stream = run.tokens * shape.hidden * run.stream
-    kept = shape.layers * (stream if run.checkpointing else layer)
+    outside = _kept_outside(shape, run)
+    kept = shape.layers * (stream if run.checkpointing else layer) + (outside if run.checkpointing else 0)
     head = run.tokens * shape.hidden * (_FLOAT + (0 if run.adapters else run.stream + run.width))
     logits = run.tokens * shape.vocabulary
-    yield kept + head + _left_over(shape, run) + 2 * whole(logits * _FLOAT) + whole(logits * run.width), False
+    yield kept + head + outside + 2 * whole(logits * _FLOAT) + whole(logits * run.width), False
     yield kept + head + 3 * whole(logits * _FLOAT), False
     flowing = _flowing(shape, run)
     yield kept + (layer if run.checkpointing else 0) + flowing, False
@@ -126,8 +129,9 @@ def _flowing(shape: Shape, run: Run) -> int:
     return run.tokens * (shape.heads * run.length * (2 * _FLOAT + run.width) - 4 * shape.inner * run.stream)
 
 
-def _left_over(shape: Shape, run: Run) -> int:
-    """bitsandbytes' 8-bit layers keep their inputs outside of autograd's own saving: they live as long as the last step's loss does."""
-    if not run.adapters or run.linear_bits != 8 or run.checkpointing:
+def _kept_outside(shape: Shape, run: Run) -> int:
+    """bitsandbytes' 8-bit layers keep their inputs outside of autograd's own saving: those of the last step live as long as its loss does, and
+    checkpointing without reentry does not let go of them either."""
+    if not run.adapters or run.linear_bits != 8 or (run.checkpointing and run.reentrant):
         return 0
     return run.tokens * shape.layers * ((2 * shape.hidden + shape.inner) * run.stream + shape.queries * run.width)
