@@ -88,6 +88,7 @@ _COMMANDS = {
     "doctor": "look at this machine",
     "check": "look at one call of from_pretrained",
     "plan": "print where everything will land, and how far each stage comes",
+    "fit": "say what a model needs for a step, whether it fits, and what would",
     "stack": "print releases that were seen to work together",
     "diagnose": "find the cause of a crash in its traceback or log",
     "explain": "print the page of a rule",

@@ -12,8 +12,10 @@ from qvl_preflight.facts_from import FactsLike
 from qvl_preflight.memory.asked import read_asked
 from qvl_preflight.memory.one_gpu import estimate
 from qvl_preflight.memory.result import MemoryEstimate
-from qvl_preflight.plan import Situation
+from qvl_preflight.memory.weights import WIDTHS
+from qvl_preflight.plan import Quantization, Situation
 from qvl_preflight.planner import make_plan
+from qvl_preflight.request import ConfigObject, Dtype
 from qvl_preflight.unknown import Undecided, Unknown, attempt
 
 
@@ -38,18 +40,36 @@ def estimate_memory(
 def of_situation(case: Situation, attention: str | None, asked: Any) -> MemoryEstimate:
     """The same for a call that is already read. Raises InputError."""
     plan = make_plan(case)
+    dtype = _named_dtype(case) if isinstance(plan.dtype, Unknown) else plan.dtype
+    how = quantization_of(case, plan.quantization)
+    old = attempt(lambda: case.packages.at_least("transformers", 5)) is False
     try:
-        return estimate(
-            case.checkpoint,
-            plan.dtype,
-            plan.quantization,
-            attention,
-            asked,
-            _capability(case),
-            release5=attempt(lambda: case.packages.at_least("transformers", 5)) is not False,
-        )
+        return estimate(case.checkpoint, dtype, how, attention, asked, _capability(case), release5=not old)
     except Undecided as undecided:
         raise InputError(f"{case.request.model}: the size of the weights is not known: {undecided.reason}") from undecided
+
+
+def quantization_of(case: Situation, planned: Quantization | Unknown | None) -> Quantization | Unknown | None:
+    """As planned; where packages are not known, as the call or the checkpoint says: they decide the kernel, not the size."""
+    if not isinstance(planned, Unknown):
+        return planned
+    given, stored, method = (
+        case.request.kwargs.get("quantization_config"),
+        case.checkpoint.quantization,
+        case.checkpoint.quant_method,
+    )
+    if stored is not None and method is not None:
+        return Quantization(method, stored, pre_quantized=True)
+    if isinstance(given, ConfigObject) and given.class_name == "BitsAndBytesConfig":
+        return Quantization("bitsandbytes", given.fields, pre_quantized=False)
+    return None if given is None else planned
+
+
+def _named_dtype(case: Situation) -> str | Unknown:
+    """The one that the call names; "auto" is what the checkpoint says."""
+    given = case.request.kwargs.get("dtype")
+    name = given.name if isinstance(given, Dtype) else case.checkpoint.dtype if given == "auto" else given
+    return name if name in WIDTHS else Unknown("in which dtype the installed release loads; name one with dtype=")
 
 
 def _capability(case: Situation) -> tuple[int, int] | None:
