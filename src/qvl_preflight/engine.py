@@ -119,10 +119,17 @@ def fix(situation: Situation, rules: Iterable[Rule], *, unsafe: bool = False) ->
 def _joined(changes: list[Change]) -> tuple[Change, ...]:
     """One change a path: what it was at first, what it is in the end. Later edits inside an object that was added are part of it."""
     joined: dict[str, Change] = {}
+    undone: dict[str, str] = {}
     for change in changes:
         earlier = joined.get(change.path)
         joined[change.path] = replace(change, before=earlier.before) if earlier else change
-    return tuple(change for change in joined.values() if change.before != change.after)
+        if earlier and earlier.before == change.after:  # taken back: who reads why the rest was changed must be told
+            undone[earlier.reason] = change.reason
+    return tuple(
+        replace(change, reason=f"{change.reason}; then: {undone[change.reason]}") if change.reason in undone else change
+        for change in joined.values()
+        if change.before != change.after
+    )
 
 
 def _applicable(findings: Iterable[Finding], situation: Situation, unsafe: bool) -> list[Change]:

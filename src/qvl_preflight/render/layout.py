@@ -48,6 +48,8 @@ def fixed_lines(fixed: Fixed, width: int = 80) -> list[Line]:
         call = f"  from_pretrained(\n      {show(request.model)},{body}\n  )"
         lines += [*_title("Corrected call"), *map(_line, call.splitlines()), *_title("Why"), *_grid([*_why(fixed.changes)], width)]
     left = fixed.after.findings
+    if not fixed.changes and not left and fixed.after.verdict == "ok":
+        return [*lines, *_notes(fixed.after.notes, width)]
     lines += _title(f"{_what_is_left(fixed.after)}: {verdict_of_call(fixed.after)}", width)
     for number, finding in enumerate(left, 1):
         lines += _finding(number, finding, width)

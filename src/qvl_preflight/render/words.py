@@ -61,12 +61,14 @@ def shown(raises: WillRaise) -> str:
 # A message does not end with these.
 _GOES_ON = re.compile(r"([:,=(/]|\b(a|an|the|of|for|to|in|with|when|passing|either|method|module))$", re.IGNORECASE)
 
+_HEADS = ("Target modules", "Target module")  # what follows, a set in an order that changes, is not said
+
 
 def _stops_short(text: str) -> bool:
     """Does it end within a sentence, a quotation or a bracket?"""
     quotes = re.sub(r"(?<=\w)'(?=\w)", "", text).count("'")  # less apostrophes
     open_ends = quotes % 2 or text.count("`") % 2 or text.count("(") > text.count(")") or re.search(r"<[a-z][^>]*$", text)
-    return bool(text) and bool(open_ends or _GOES_ON.search(text))
+    return bool(text) and bool(open_ends or text in _HEADS or _GOES_ON.search(text))
 
 
 def _environment(report: Report) -> str:

@@ -64,7 +64,8 @@ def _meant(request: Request, remedies: Remedies) -> Fix | None:
     if given in ("balanced", "balanced_low_0", "sequential"):
         return remedies.edit('Use "auto", which spreads alike', Applicability.SAFE, device_map="auto")
     if word in _GPU_WORDS:
-        return remedies.on_gpu()
+        none = "" if remedies.has_gpu else "; this process can use no GPU, as far as is known"
+        return remedies.on_gpu() or Fix.display(f'Write "auto", or "cuda:0" for one GPU{none}')
     near = nearest(word, _WORDS) if word else None
     return Fix.display(f'Write "{near}"' if near else 'Name a device ("cuda:0") or "auto", or leave device_map out')
 

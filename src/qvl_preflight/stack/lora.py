@@ -99,7 +99,7 @@ def targets(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if isinstance(wanted, str) and wanted.lower() == "all-linear" and situation.packages.at_least("peft", 0, 7):
         yield from _all_linear(situation, draft, modules)
         return
-    found = hits({**modules.layers, **dict.fromkeys(modules.containers)}, wanted)
+    found = hits({**modules.layers, **dict.fromkeys(sorted(modules.containers))}, wanted)
     if given.get("layers_to_transform") not in (None, []) and isinstance(wanted, list):
         found = in_blocks(found, given["layers_to_transform"])
     if not found:
@@ -202,7 +202,7 @@ def unused_targets(situation: Situation) -> list[str]:
     wanted = given.get("target_modules") if given else None
     if given is None or not isinstance(wanted, list) or (modules := modules_of(situation.checkpoint)) is None:
         return []
-    names = {**modules.layers, **dict.fromkeys(modules.containers)}
+    names = {**modules.layers, **dict.fromkeys(sorted(modules.containers))}
     unused = [str(name) for name in wanted if not may_be_head(str(name)) and not hits(names, [name])]
     patterns = [
         str(key)

@@ -12,7 +12,7 @@ from qvl_preflight.rule import as_planned, rule
 
 
 @rule("QVL806", Severity.ERROR, topic="bf16-unsupported", symptoms=(r"Your setup doesn't support bf16/gpu",))
-def bf16_refused(plan: LoadPlan) -> Iterator[Finding]:
+def bf16_refused(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     """
     TrainingArguments refuses bf16 on this machine.
 
@@ -32,7 +32,10 @@ def bf16_refused(plan: LoadPlan) -> Iterator[Finding]:
     ## Fix safety
     Shown, not applied: it is an argument of TrainingArguments.
     """
-    fix = Fix.display("On an older GPU pass fp16=True in place of bf16=True; without one pass use_cpu=True")
+    older = "Pass fp16=True in place of bf16=True: this GPU is too old for it"
+    fix = Fix.display(
+        older if remedies.has_gpu else "Pass use_cpu=True beside bf16=True to train on the CPU, or give the process a GPU"
+    )
     yield from as_planned(plan, "QVL806", fix)
 
 
