@@ -29,7 +29,8 @@ holds that it is current. The plan was built with these recordings at hand, so t
 
 - **failures**: calls that raised, or that trained and passed no gradient. *Caught*: an error was found. *Exact*: the first finding has the exception's type, the
   beginning of its text and the stage.
-- **working calls**: *false alarms* are errors found in them; *warnings* are counted apart, a call that runs on the CPU beside an idle GPU among them.
+- **working calls**: *false alarms* are errors found in them; *warnings* are counted apart: these calls run, and
+  otherwise than their words say (on the CPU beside an idle GPU, all on the disk, `80gb` read as bits, a block that is not trained).
 - **placement**, **kernel**: of the working calls, those whose devices and whose quantised layer were said.
 
 """

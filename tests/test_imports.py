@@ -77,6 +77,7 @@ LAYERS = (
     "estimate",
     "testing.*",
     "testing",
+    "rule_page",
     "commands",
     "commands.*",
     "cli",
@@ -171,6 +172,7 @@ LAZY = {
     ("report", "request"): "the doctor's report needs no call",
     ("report", "render"): "a report shows itself when it is asked to",
     ("api", "render"): "only text() needs it",
+    ("api", "rule_page"): "a page is made readable where it is shown",
     ("rule", "rules"): "the registry is filled when it is asked for",
     ("__init__", "*"): "names are loaded on first use",
 }  # fmt: skip

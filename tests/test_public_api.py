@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import qvl_preflight
+from qvl_preflight.rule import all_rules
 
 
 def test_all_is_what_is_visible() -> None:
@@ -36,3 +37,11 @@ def test_python_m_is_the_command_line() -> None:
     """python -m qvl_preflight --version"""
     done = subprocess.run([sys.executable, "-m", "qvl_preflight", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"qvl-preflight {qvl_preflight.__version__}"
+
+
+def test_a_page_says_what_its_examples_run_on() -> None:
+    """The marks of the fences are for the tests; people read releases, machine and purpose."""
+    page = qvl_preflight.explain("QVL306")
+    assert "```python\n# torch 2.1.2, transformers 4.32.0," in page
+    assert "; purpose: qlora\nAutoModelForCausalLM" in page
+    assert "stack=" not in "".join(qvl_preflight.explain(rule.code) for rule in all_rules())

@@ -131,12 +131,13 @@ def _unchanged(model: Any, kwargs: Mapping[str, Any]) -> FixedKwargs:
 def explain(code: str) -> str:
     """The page of a rule, by its code or name. Raises InputError for one that does not exist."""
     from qvl_preflight.diagnosis.entries import ENTRIES  # causes that only a log shows
+    from qvl_preflight.rule_page import readable
 
     for entry in ENTRIES:
         if code.upper() == entry.code or code == entry.name:
             return entry.page
     rule = find_rule(code)
-    return f"# {rule.name} ({rule.code})\n\nSeverity: {rule.severity.value} · Topic: {rule.topic}\n\n{rule.page}"
+    return f"# {rule.name} ({rule.code})\n\nSeverity: {rule.severity.value} · Topic: {rule.topic}\n\n{readable(rule.page)}"
 
 
 def situation(
