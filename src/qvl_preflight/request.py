@@ -108,6 +108,14 @@ class Request:
         trainer = self.trainer or {}
         return trainer.get("use_cpu") is True or trainer.get("no_cuda") is True
 
+    @property
+    def computes_in(self) -> frozenset[str]:
+        """The half precision of a training step: TrainingArguments' ``fp16`` or ``bf16``, or what accelerate's own file names."""
+        trainer = self.trainer or {}
+        return frozenset(
+            name for name in ("fp16", "bf16") if trainer.get(name) is True or trainer.get("accelerate_mixed_precision") == name
+        )
+
     def with_edits(self, edits: Mapping[str, Any]) -> Request:
         """The call with values set or removed (MISSING), by dotted path. Nothing is mutated."""
         kwargs: Any = self.kwargs

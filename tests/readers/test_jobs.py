@@ -104,7 +104,7 @@ def test_accelerate_with_zero3(tmp_path: Path, checkpoints: Path) -> None:
     )
     job = read_trainer(path)
     assert job.trainer == {
-        "bf16": True,
+        "accelerate_mixed_precision": "bf16",
         "beside_deepspeed_config_file": [],
         "deepspeed": {"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}, "zero3_init_flag": True},
     }
@@ -116,6 +116,20 @@ def test_accelerate_with_zero3(tmp_path: Path, checkpoints: Path) -> None:
     )
     assert [finding.code for finding in report.findings][:1] == ["QVL704"]
     assert "QVL710" not in {finding.code for finding in report.findings}
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("stack", ["legacy", "today"])
+def test_accelerates_precision_is_not_that_of_training_arguments(
+    tmp_path: Path, checkpoints: Path, precision: str, stack: str
+) -> None:
+    """bf16 and fp16 of TrainingArguments stay off, so what these refuse without a GPU does not count: the run trains."""
+    pytest.importorskip("yaml")
+    path = write(
+        tmp_path, "one.yaml", f'compute_environment: LOCAL_MACHINE\ndistributed_type: "NO"\nmixed_precision: {precision}\n'
+    )
+    report = qvl_preflight.check(str(checkpoints / PLAIN), facts=machine("no-gpu", stack), purpose="full", trainer=path)
+    assert not {"QVL806", "QVL807"} & {finding.code for finding in report.findings}
 
 
 def test_zero3_that_shards_after_the_load(tmp_path: Path, checkpoints: Path) -> None:

@@ -18,6 +18,7 @@ EXPECTED = "a configuration of accelerate"
 _PRECISIONS = ("no", "fp16", "bf16", "fp8")
 
 BESIDE_FILE = "beside_deepspeed_config_file"  # in the trainer's settings
+PRECISION = "accelerate_mixed_precision"  # a step computes in it; TrainingArguments' own bf16 and fp16 stay off, and refuse nothing
 _REFUSED = (
     "gradient_accumulation_steps", "gradient_clipping", "zero_stage", "offload_optimizer_device", "offload_param_device", "offload_param_nvme_path",
     "offload_optimizer_nvme_path", "zero3_save_16bit_model", "mixed_precision",
@@ -36,7 +37,7 @@ def trainer_of(found: Mapping[str, Any], path: str) -> dict[str, Any]:
     if precision not in _PRECISIONS and found.get("mixed_precision") is not False:  # YAML reads a bare no as false
         raise InputError(f"{path}: mixed_precision is {precision}; expected one of {', '.join(_PRECISIONS)}")
     if precision in ("fp16", "bf16"):
-        trainer[precision] = True
+        trainer[PRECISION] = precision
     if switched_on(found.get("use_cpu")):
         trainer["use_cpu"] = True
     kind = str(found.get("distributed_type") or "NO").upper()

@@ -15,7 +15,7 @@ from qvl_preflight.spelling import nearest
 PATH = os.path.join(os.path.dirname(os.path.dirname(__file__)), "tables", "setting_names.txt")
 _SHOWN = 6
 # What training scripts take beside TrainingArguments and a check reads; the last is a reader's own word.
-_BESIDE = ("merge_lora", "merge_adapter", "merge_and_unload", "beside_deepspeed_config_file")
+_BESIDE = ("merge_lora", "merge_adapter", "merge_and_unload", "beside_deepspeed_config_file", "accelerate_mixed_precision")
 
 
 @lru_cache(maxsize=1)

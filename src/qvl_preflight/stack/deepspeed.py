@@ -90,8 +90,9 @@ def agreement(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if found is None or situation.request.trains_on_cpu or not situation.request.trains:
         return
     for asked, other in (("bf16", "fp16"), ("fp16", "bf16")):
-        if trainer.get(asked) is True and trainer.get(other) is not True and value(found, f"{other}.enabled") is True:
-            why = f"TrainingArguments ask for {asked}, and the DeepSpeed configuration switches {other} on"
+        named = trainer.get("accelerate_mixed_precision") == asked
+        if (trainer.get(asked) is True or named) and trainer.get(other) is not True and value(found, f"{other}.enabled") is True:
+            why = f"{'mixed_precision is' if named else 'TrainingArguments ask for'} {asked}, and the DeepSpeed configuration switches {other} on"
             text = _PRECISION.format(asked=asked, set=other)
             yield WillRaise("QVL711", Stage.TRAINER, "ValueError", text, "deepspeed-values", why, evidence=_evidence(situation))
     lines = [

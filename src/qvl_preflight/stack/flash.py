@@ -134,6 +134,7 @@ def forward(situation: Situation, draft: Draft, asked: str) -> Iterator[WillRais
         or draft.dtype not in ("float32", "float64")
         or trainer.get("fp16")
         or trainer.get("bf16")
+        or trainer.get("accelerate_mixed_precision")
     ):
         return
     text = "FlashAttention only support fp16 and bf16 data type"

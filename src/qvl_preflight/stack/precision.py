@@ -165,16 +165,20 @@ def _will_be_moved(situation: Situation) -> bool:
 
 
 def _computes_in_bfloat16(situation: Situation, plan: LoadPlan) -> str | None:
-    quantization, trainer = plan.quantization, situation.request.trainer or {}
+    quantization = plan.quantization
     if isinstance(quantization, Unknown):
         return None
     if quantization is not None and quantization.method == "bitsandbytes":
         asked = quantization.config.get("bnb_4bit_compute_dtype") if quantization.bits == 4 else None
         if asked in (Dtype("bfloat16"), "bfloat16"):
             return "bnb_4bit_compute_dtype"
-    elif plan.dtype == "bfloat16" and (quantization is None or quantization.method == "gptq") and trainer.get("fp16") is not True:
+    elif (
+        plan.dtype == "bfloat16"
+        and (quantization is None or quantization.method == "gptq")
+        and "fp16" not in situation.request.computes_in
+    ):
         return "dtype"
-    return "bf16" if trainer.get("bf16") is True and not situation.request.trains_on_cpu else None
+    return "bf16" if "bf16" in situation.request.computes_in and not situation.request.trains_on_cpu else None
 
 
 # ── what a CPU has no kernels for ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -238,8 +242,8 @@ _PEFT_UPCASTS = (
 
 def unscale(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """STEP: fp16=True with trainable weights that are no float32 (torch amp/grad_scaler.py _unscale_grads_)."""
-    request, trainer = situation.request, situation.request.trainer or {}
-    if trainer.get("fp16") is not True or not request.trains or request.trains_on_cpu:
+    request = situation.request
+    if "fp16" not in request.computes_in or not request.trains or request.trains_on_cpu:
         return
     scales = _scales_otherwise(situation)
     if scales is True:
