@@ -44,6 +44,7 @@ class Model:
     parts: tuple[Part, ...]
     sizes: tuple[tuple[str, float], ...]
     ties: tuple[tuple[str, ...], ...] = ()
+    about: bool = False  # buffers that count were seen in another size of the model alone
 
     @cached_property
     def bytes_of(self) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ from qvl_preflight.stack.auto_map import Model, Part
 from qvl_preflight.versions import parse
 
 Trie = dict[str, Any]  # name → Trie or Tensor
+_SMALL = 16  # a length that no configuration sets
 AS_STORED = 0  # the width of a dtype that is not known
 _PATH = os.path.join(os.path.dirname(__file__), "module_trees.json")
 
@@ -75,9 +76,28 @@ def by_names(tensors: tuple[Tensor, ...], counting: Counting) -> Model:
     for tensor in tensors:
         block = _BLOCK.match(tensor.name)
         parts.setdefault(block.group(1) if block else tensor.name.rpartition(".")[0] or tensor.name, []).append(tensor)
+    parts = _without_overlap(parts)
     names = sorted(parts, key=_rank)
     sizes = [(tensor.name, bytes_of(tensor, counting)) for name in names for tensor in parts[name]]
     return Model(tuple(Part(name, kept=name) for name in names), tuple(sizes))
+
+
+def _without_overlap(parts: dict[str, list[Tensor]]) -> dict[str, list[Tensor]]:
+    """No part inside of another: a module with tensors of its own stays whole, or, where it holds numbered blocks, they count alone."""
+    found: dict[str, list[Tensor]] = {}
+    for name, tensors in parts.items():
+        holders = [other for other in parts if name.startswith(f"{other}.") and not _holds_blocks(other, parts)]
+        if holders:
+            found.setdefault(min(holders, key=len), []).extend(tensors)
+        elif _holds_blocks(name, parts):
+            found |= {tensor.name: [tensor] for tensor in tensors}
+        else:
+            found.setdefault(name, []).extend(tensors)
+    return found
+
+
+def _holds_blocks(name: str, parts: Iterable[str]) -> bool:
+    return any(other.startswith(f"{name}.") and _BLOCK.match(f"{other}.") and not _BLOCK.match(f"{name}.") for other in parts)
 
 
 _BLOCK = re.compile(r"^(.*?\.\d+)\.")
@@ -143,15 +163,25 @@ class _Building:
         )
         self.sizes: dict[str, float] = {}
         self.buffers: list[tuple[str, float]] = []
+        self.seen_elsewhere: float = (
+            0  # bytes of buffers whose shape was recorded as numbers: another configuration may make others
+        )
 
     def model(self) -> Model:
         """Raises _Unlike where a tensor has no place in the tree."""
         root = self._part("", self.row["tree"], self.trie)
         ties = self._tied()
-        return Model(root.pieces, (*self.sizes.items(), *self.buffers), ties)
+        own = {part.name for part in root.tensors}
+        last = tuple(Part(key, module=False) for key, found in self.trie.items() if isinstance(found, Tensor) and key not in own)
+        self.buffers += [(part.name, self.sizes.pop(part.name)) for part in last if part.name in self.sizes]
+        about = self.seen_elsewhere > sum(self.sizes.values()) / 50
+        return Model((*root.pieces, *last), (*self.sizes.items(), *self.buffers), ties, about)
 
     def _part(self, name: str, node: Mapping[str, Any], trie: Trie) -> Part:
-        self.buffers += [(_join(name, buffer[0]), self._buffer(*buffer[1:])) for buffer in node.get("b", ())]
+        for buffer in node.get("b", ()):
+            size = self._buffer(*buffer[1:])
+            self.buffers.append((_join(name, buffer[0]), size))
+            self.seen_elsewhere += size * any(isinstance(number, int) and number > _SMALL for number in buffer[1])
         if "each" in node:
             numbers = sorted(map(int, trie)) if all(key.isdecimal() for key in trie) else []
             if numbers != list(range(len(trie))):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Unknown
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -60,8 +61,10 @@ def to_disk(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         why = "parts of the model go to the disk, and files that are not safetensors must be written anew for that: offload_folder says where"
         yield WillRaise("QVL413", Stage.MATERIALISE, "ValueError", row.value, "disk", why, evidence=row.evidence)
     elif not isinstance(safetensors, Unknown):
-        yield from _whole(situation, found, safetensors)
-        yield from _inside(situation, found)
+        if not draft.parts_are_guessed:  # another split may leave some of it elsewhere
+            yield from _whole(situation, found, safetensors)
+        if situation.request.device_map not in STRATEGIES:  # these place no module inside of another
+            yield from _inside(situation, found)
 
 
 def _whole(situation: Situation, found: Mapping[str, str], safetensors: bool) -> Iterator[WillRaise]:

@@ -147,8 +147,8 @@ def covering(found: Mapping[str, str], name: str) -> str | None:
 def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iterator[WillRaise]:
     """A map that leaves parameters out: refused up to 4.57; in 5.x they go to the CPU."""
     weights = situation.checkpoint.weights
-    if "" in found or isinstance(weights, Unknown):
-        return
+    if "" in found or isinstance(weights, Unknown) or situation.request.device_map in accelerate.STRATEGIES:
+        return  # what a strategy works out leaves nothing out, buffers neither
     names = _under_the_class(situation, [tensor.name for tensor in weights.tensors])
     left_out = [name for name in names if covering(found, name) is None]
     if not left_out:

@@ -67,11 +67,24 @@ def worked_out(situation: Situation, draft: Draft, strategy: str) -> dict[str, s
     except IndexError:
         raise Undecided("accelerate does not find the module of a tied tensor") from None
     homes = set(found.values())
+    draft.parts_are_guessed = not of_class
+    if not of_class:
+        _sure(model, homes, {device: size * share for device, size in free.items()})
     # What is free is asked again when the model is loaded; CUDA itself takes some of it by then.
     memory_decides = by_default and (not homes <= set(gpus) or any(limits[gpu] == free[gpu] * share for gpu in gpus[:-1]))
-    draft.split_is_about = len(homes) > 1 and (not of_class or memory_decides)
+    draft.split_is_about = (len(homes) > 1 or "disk" in homes) and (not of_class or memory_decides)
     named = {name: f"cuda:{device}" if isinstance(device, int) else device for name, device in found.items()}
     return {"": next(iter(named.values()))} if len(homes) == 1 else named
+
+
+def _sure(model: Model, homes: set[Device], limits: Mapping[Device, float]) -> None:
+    """Where the modules are guessed: would every split leave the GPUs, and reach the disk? Raises Undecided where another may not."""
+    size = sum(each for _, each in model.sizes)
+    gpus = [limit for device, limit in limits.items() if isinstance(device, int)]
+    leaves = gpus and any(not isinstance(home, int) for home in homes)
+    reaches = "disk" in homes
+    if (leaves and size <= sum(gpus)) or (reaches and size <= sum(limit for device, limit in limits.items() if device != "disk")):
+        raise Undecided("whether all fits depends on the modules of the class, which are not known")
 
 
 def model_of(
@@ -87,7 +100,7 @@ def model_of(
     same = loader is None or loader == written or loader.startswith("AutoModelFor")
     if not own_code and same and written is not None and isinstance(release, tuple):
         found = module_tree.of_class(situation.checkpoint, tensors, written, release, counting)
-        if found is not None:
+        if found is not None and not found.about:
             return found, True
     return module_tree.by_names(tensors, counting), False
 
