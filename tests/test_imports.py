@@ -102,6 +102,7 @@ WITHIN_STACK = (
     "code_files",
     "files",
     "weight_choice",
+    "config_mistakes",
     "broken_files",
     "cuda",
     "accelerate",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qvl_preflight.auto_tables import tables
 from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.spelling import nearest
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -179,13 +180,16 @@ def _why_wrong(situation: Situation, loader: str, model_type: str) -> str:
 
 def _unknown_type(situation: Situation, model_type: str) -> Iterator[WillRaise]:
     known = tables().is_type(model_type)
-    if not known and situation.request.loader is None:
+    meant = None if known else nearest(model_type, tables().every_type())
+    if not known and situation.request.loader is None and meant is None:
         return  # a class of the person's own, most likely
     row = _UNKNOWN_TYPE.row(situation.packages)
     version = situation.packages.version("transformers")
     why = f"transformers {version} does not know the model type {model_type}; " + (
         f"{tables().type_span(model_type)} do" if known else "no release up to 5.23 does"
     )
+    if meant is not None:
+        why += f"; {meant} is near"
     condition = None if known else "the program does not register that type itself"
     yield WillRaise(
         "QVL907", Stage.CONFIG, row.value[0], row.value[1].format(model_type), "model-type", why, condition, row.evidence

@@ -90,9 +90,15 @@ _NOT_A_CONFIG: ByRelease[str] = ByRelease(
 def malformed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: a quantization_config that is no configuration object, for a plain checkpoint."""
     passed = situation.request.kwargs.get("quantization_config")
-    if not isinstance(passed, (str, Mapping)) or isinstance(passed, ConfigObject) or _stored_method(situation) is not None:
+    if isinstance(passed, ConfigObject) or _stored_method(situation) is not None:
         return
     row = _NOT_A_CONFIG.row(situation.packages)
+    if isinstance(passed, (bool, int, float, list, tuple)):
+        text = f"'{type(passed).__name__}' object has no attribute '{row.value}'"
+        why = f"quantization_config={show(passed)} is no configuration"
+        yield WillRaise("QVL323", Stage.CONFIG, "AttributeError", text, "config-object", why, evidence=row.evidence)
+    if not isinstance(passed, (str, Mapping)):
+        return
     old = row.value == "load_in_8bit"
     if isinstance(passed, str) or old:
         kind = "str" if isinstance(passed, str) else "dict"

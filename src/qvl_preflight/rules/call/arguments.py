@@ -33,7 +33,8 @@ def invalid_dtype(plan: LoadPlan, request: Request, remedies: Remedies) -> Itera
 
     ## What happens
     Up to transformers 4.37 only a `torch.dtype` or "auto" is taken, not the string "float16"; later any name of a torch dtype is. "bf16" and
-    "fp16" are names of none: depending on the release a ValueError or an AttributeError about torch.
+    "fp16" are names of none: depending on the release a ValueError or an AttributeError about torch. The same goes for "bf16" and
+    "torch.bfloat16" in config.json, where "bfloat16" is written.
 
     ## Example
     ```python
@@ -49,6 +50,8 @@ def invalid_dtype(plan: LoadPlan, request: Request, remedies: Remedies) -> Itera
     """
     key = "dtype" if remedies.release >= (4, 56) and request.kwargs.get("dtype") is not None else "torch_dtype"
     word = str(request.kwargs.get(key))
+    if any(raised.code == "QVL902" and raised.why.startswith("config.json") for raised in plan.raises):
+        word = ""  # nothing in the call is to blame
     meant = _DTYPE_WORDS.get(word, word)
     fix = remedies.edit(f"Pass torch.{meant}", Applicability.SAFE, **{key: Dtype(meant)}) if meant in _DTYPES else None
     yield from as_planned(plan, "QVL902", fix)
