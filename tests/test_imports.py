@@ -92,6 +92,7 @@ WITHIN_STACK = (
     "other_model",
     "skew",
     "auto_classes",
+    "argument_names",
     "left_over",
     "own_code",
     "copied_code",

@@ -10,6 +10,7 @@ import pytest
 
 import qvl_preflight
 from qvl_preflight.report import Severity
+from qvl_preflight.stack.argument_names import may_take
 from qvl_preflight.stack.left_over import LEFT_OVER, meant
 from qvl_preflight.testing import STACKS, machine
 
@@ -179,3 +180,50 @@ def test_code_of_the_checkpoint_may_read_what_transformers_does_not(tmp_path: Pa
         if found.code == "QVL903"
     ]
     assert finding.severity is Severity.WARNING
+
+
+# Each was passed to a tiny Llama, GPT-2, OPT and Mixtral with 4.37.2, 4.57.1 and 5.23.0, and refused.
+REFUSED = (
+    "padding_side",
+    "attn_impl",
+    "attention_implementation",
+    "quant_config",
+    "bnb_config",
+    "data_type",
+    "dtypes",
+    "模型",
+    "my_own_argument",
+    "eval_mode",
+)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("release", ["4.37.2", "4.57.1", "5.23.0"])
+def test_a_name_that_nothing_takes(tmp_path: Path, release: str, name: str) -> None:
+    """Whatever the name: the class refuses it."""
+    assert left(tmp_path, release, **{name: 1}) == [f"LlamaForCausalLM.__init__() got an unexpected keyword argument '{name}'"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name"),
+    [("llama", "num_labels"), ("llama", "rope_theta"), ("bert", "add_pooling_layer"), ("bert", "classifier_dropout"), ("mpt", "attn_impl"), ("llama", "output_attentions"), ("gpt2", "n_layer"), ("llama", "attn_implementation")],
+)  # fmt: skip
+def test_a_name_that_the_model_knows(model_type: str, name: str) -> None:
+    """A setting of its configuration, or an argument of its classes."""
+    assert may_take(model_type, name) is not False
+
+
+@pytest.mark.parametrize(
+    ("config", "call"),
+    [
+        pytest.param({"model_type": "qwen", "auto_map": {"AutoModelForCausalLM": "m.M"}}, {"trust_remote_code": True}, id="code of the checkpoint"),
+        pytest.param({"model_type": "of_tomorrow"}, {}, id="a model type that no release has"),
+        pytest.param({}, {"loader": "modelscope.AutoModelForCausalLM"}, id="modelscope's own class"),
+    ],
+)  # fmt: skip
+def test_a_name_that_somebody_else_may_take_is_open(tmp_path: Path, config: dict[str, Any], call: dict[str, Any]) -> None:
+    """Nothing is raised, and it is listed as not checked."""
+    plan = report(tmp_path, "5.23.0", config, my_own_argument=1, **call).plan
+    assert plan is not None
+    assert not [raised for raised in plan.raises if raised.code == "QVL903"]
+    assert any("my_own_argument" in reason for _, _, reason in plan.undecided)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import flash, flash_library
-from qvl_preflight.stack.attention_support import RUN, takes
+from qvl_preflight.stack.attention_support import takes, was_seen
 from qvl_preflight.unknown import attempt
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -35,6 +35,7 @@ _NO_FLASH = ByRelease(
     Row("4.36", None, "{} does not support Flash Attention 2", Evidence.RUN, "transformers 4.37.2, 4.57.1, 5.23.0 modeling_utils.py"),
 )  # fmt: skip
 _NO_SDPA = "{} does not support an attention implementation through torch.nn.functional.scaled_dot_product_attention yet."
+_NO_FLEX = "{} does not support an attention implementation through torch's flex_attention."
 
 
 def asked_for(situation: Situation) -> str | None:
@@ -76,6 +77,7 @@ def _settled(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     asked = asked_for(situation)
     yield from flash_library.load(situation, asked)
     if asked is None:
+        yield from _truth(situation)
         return
     if "/" in asked and situation.packages.at_least("transformers", 4, 48):
         yield from _from_hub(situation, asked)
@@ -95,32 +97,61 @@ def forward(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def _unknown(situation: Situation, asked: str) -> Iterator[WillRaise]:
     row = _NAMES.row(situation.packages)
-    if row.value is None or asked in row.value or "paged" in asked:
+    if row.value is None or asked in row.value or _paged(situation, asked):
         return
     text = f'Specified `attn_implementation="{asked}"` is not supported.'
     why = f'this release knows {", ".join(row.value)}, not "{asked}"'
-    open_to_all = situation.packages.at_least("transformers", 4, 48) and "flash" not in asked
+    open_to_all = situation.packages.at_least("transformers", 4, 48) and "flash" not in asked and not _is_slip(asked, row.value)
     condition = "nobody has registered an attention of that name" if open_to_all else None
     yield WillRaise("QVL905", Stage.MODEL, "ValueError", text, "attention", why, condition, row.evidence)
+
+
+def _paged(situation: Situation, asked: str) -> bool:
+    """May this be an attention over pages, as the release names them? (run: 4.37.2, 4.57.1, 5.23.0)"""
+    release = situation.packages.release("transformers") or (0,)
+    if release[:2] == (4, 57):
+        return asked in ("sdpa_paged", "eager_paged", "paged_attention")
+    if release[:2] >= (5, 23):
+        return asked.startswith("paged|")
+    return "paged" in asked and release >= (4, 48)
+
+
+def _is_slip(asked: str, known: tuple[str, ...]) -> bool:
+    """Is it a known name in other letters, or a word of other libraries that nobody registers?"""
+    return "paged" in asked or asked.strip().lower().replace("-", "_") in (*known, "xformers", "auto", "none", "default", "")
+
+
+def _truth(situation: Situation) -> Iterator[WillRaise]:
+    """True or False for a name (run: 4.37.2, 4.57.1, 5.23.0)."""
+    asked, packages = situation.request.kwargs.get("attn_implementation"), situation.packages
+    if not isinstance(asked, bool) or not packages.at_least("transformers", 4, 36):
+        return
+    why = f"attn_implementation takes the name of an attention, not {asked}"
+    if not packages.at_least("transformers", 4, 38):
+        text = f'Specified `attn_implementation="{asked}"` is not supported.'
+        yield WillRaise("QVL905", Stage.MODEL, "ValueError", text, "attention", why, evidence=Evidence.RUN)
+    elif asked and packages.at_least("transformers", 4, 57):
+        text = "'bool' object has no attribute 'startswith'"
+        yield WillRaise("QVL905", Stage.MODEL, "AttributeError", text, "attention", why, evidence=Evidence.RUN)
 
 
 def _not_taken(situation: Situation, asked: str) -> Iterator[WillRaise]:
     """The model's class has no such attention."""
     release, checkpoint = situation.packages.release("transformers") or (0,), situation.checkpoint
-    if asked not in ("sdpa", "flash_attention_2") or release < (4, 34):
+    if asked not in ("sdpa", "flash_attention_2", "flex_attention") or release < (4, 34):
         return
     model = str(checkpoint.config.get("model_type"))
     remote = checkpoint.remote_code and situation.request.kwargs.get("trust_remote_code") is True
     if takes(model, remote, asked, release) is not False:
         return
     name = (checkpoint.config.get("architectures") or ["The model"])[0]
-    text = _NO_SDPA if asked == "sdpa" else _NO_FLASH.value(situation.packages)
+    text = _NO_SDPA if asked == "sdpa" else _NO_FLEX if asked == "flex_attention" else _NO_FLASH.value(situation.packages)
     why = (
         f"{name} has no {asked} in this release"
         if not remote
         else f"the code of {name} chooses its attention itself, and takes none by this argument"
     )
-    evidence = Evidence.RUN if model in RUN and not remote and release >= (4, 36) else Evidence.SOURCE
+    evidence = Evidence.RUN if not remote and release >= (4, 36) and was_seen(model, asked, release) else Evidence.SOURCE
     yield WillRaise("QVL932", Stage.MODEL, "ValueError", text.format(name), "attention", why, evidence=evidence)
 
 

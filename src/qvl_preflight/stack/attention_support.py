@@ -6,7 +6,9 @@ Only models whose release differs from the one in which they came, or that never
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import lru_cache
 
 # model_type → the release from which on it is taken; None: not in 5.23.0 either.
 FLASH_SINCE: Mapping[str, tuple[int, int] | None] = {
@@ -25,12 +27,49 @@ RUN = {"bloom", "gpt2", "gptj", "opt"}  # with 4.37.2, 4.51.3, 4.57.1 and 5.23.0
 REMOTE_WITHOUT = {"qwen"}
 
 
+PATH = os.path.join(os.path.dirname(os.path.dirname(__file__)), "tables", "attention.txt")
+_KINDS = {"sdpa": "sdpa", "flash_attention_2": "flash", "flex_attention": "flex"}
+
+
 def takes(model: str, remote: bool, asked: str, release: tuple[int, ...]) -> bool | None:
     """Does the model's class take this attention? None where it is not known."""
     if remote:
         return False if model in REMOTE_WITHOUT else None
-    table = SDPA_SINCE if asked == "sdpa" else FLASH_SINCE
-    if model not in table:
-        return None
+    table = {"sdpa": SDPA_SINCE, "flash_attention_2": FLASH_SINCE}.get(asked, {})
+    seen = _seen(model, asked, release)
+    if seen is not None or model not in table:
+        return seen
     since = table[model]
     return since is not None and release >= since
+
+
+def was_seen(model: str, asked: str, release: tuple[int, ...]) -> bool:
+    """Was this release imported and its classes asked, or the load run?"""
+    return model in RUN or release[:2] in _table().get(model, {}).get(_KINDS[asked], {})
+
+
+def _seen(model: str, asked: str, release: tuple[int, ...]) -> bool | None:
+    """What the classes of the releases around say, where they agree (scripts/attention_support.py)."""
+    answers = _table().get(model, {}).get(_KINDS[asked], {})
+    before = max((read for read in answers if read <= release[:2]), default=None)
+    after = min((read for read in answers if read >= release[:2]), default=before)
+    if before is None or after is None or answers[before] != answers[after]:
+        return None
+    return {"+": True, "-": False}.get(answers[before])
+
+
+_Answers = Mapping[tuple[int, ...], str]
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, Mapping[str, _Answers]]:
+    """Model type → kind of attention → release → "+" where all of its classes take it, "-" where none does, "?" where they differ."""
+    found: dict[str, dict[str, _Answers]] = {}
+    with open(PATH, encoding="utf-8") as file:
+        for line in file.read().splitlines()[1:]:
+            model_type, *kinds = line.split()
+            found[model_type] = {
+                kind: {tuple(map(int, read[:-1].split("."))): read[-1] for read in reads.split(",")}
+                for kind, _, reads in (each.partition(":") for each in kinds)
+            }
+    return found

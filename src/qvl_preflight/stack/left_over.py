@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from qvl_preflight.auto_tables import tables
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.spelling import distance
+from qvl_preflight.stack.argument_names import may_take
 from qvl_preflight.stack.auto_classes import autos_of
-from qvl_preflight.unknown import Unknown, attempt
+from qvl_preflight.unknown import Undecided, Unknown, attempt
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def left_over(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     loader = situation.request.loader
     if loader is not None and not tables().is_class(loader):
         return  # a class of their own, or of another package, takes what it likes
+    open_names = []
     for name in situation.request.kwargs:
         if name in situation.checkpoint.config:
             continue  # the configuration takes it
@@ -97,6 +99,28 @@ def left_over(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
                 yield _refused(situation, name, "QVL903", f"no release reads {name}", Evidence.RUN)
         elif (right := meant(name)) and situation.packages.at_least("transformers", 4, 28):
             yield _refused(situation, name, "QVL913", f"{name} is no argument; {right} is", Evidence.RUN)
+        elif name not in _TARGETS and not name.startswith(_OF_BITSANDBYTES):
+            taken = _taken(situation, name)
+            if taken is None:
+                open_names.append(name)
+            elif not taken:
+                why = f"{name} is neither an argument of from_pretrained nor a setting of this model's configuration"
+                yield _refused(situation, name, "QVL903", why, Evidence.RUN)
+    if open_names:
+        raise Undecided(f"argument {', '.join(open_names)}: whether the model's class takes it is not known")
+
+
+_OF_BITSANDBYTES = ("bnb_4bit_", "llm_int8_")  # read beside load_in_4bit; else refused for that reason (quantizers.py)
+
+
+def _taken(situation: Situation, name: str) -> bool | None:
+    """Does from_pretrained, the configuration or the class take a name that nothing else is known of?"""
+    request, model_type = situation.request, situation.checkpoint.config.get("model_type")
+    taken = may_take(model_type if isinstance(model_type, str) else "", name)
+    elsewhere = situation.checkpoint.remote_code or request.hub != "huggingface" or request.loader == "AutoBackbone"
+    if taken is False and (elsewhere or not situation.packages.at_least("transformers", 4, 28)):
+        return None
+    return taken
 
 
 def nowhere(situation: Situation, name: str) -> bool:

@@ -73,7 +73,8 @@ def argument_not_read(plan: LoadPlan, request: Request, remedies: Remedies) -> I
     What from_pretrained does not take, and the configuration has no attribute for, is handed on, and the class raises `TypeError: … got an
     unexpected keyword argument`. Gone with transformers 5: `load_in_4bit` and `load_in_8bit` (even when False), `use_auth_token`,
     `resume_download`, and settings of generate() such as `do_sample`. Gone with 4.53: `use_flash_attention_2`. Not there yet: `dtype` before
-    4.56, `attn_implementation` before 4.36, `tp_plan` before 4.47. Never there: `bf16`, `fp16`, `device`.
+    4.56, `attn_implementation` before 4.36, `tp_plan` before 4.47. Never there: `bf16`, `fp16`, `device`,
+    and any name that no release and no setting of the model's configuration has.
 
     ## Example
     ```python stack=today-bnb

@@ -87,6 +87,7 @@ def unknown_attention(plan: LoadPlan, request: Request) -> Iterator[Finding]:
     symptoms=(
         r"does not support an attention implementation through torch\.nn\.functional\.scaled_dot_product_attention",
         r"does not support Flash Attention [23]",
+        r"does not support an attention implementation through torch's flex_attention",
     ),
 )
 def attention_not_taken(plan: LoadPlan, request: Request) -> Iterator[Finding]:
