@@ -54,7 +54,9 @@ _REFUSALS: dict[str, ByRelease[tuple[str, str]]] = {
         Row("5.17", None, ("ImportError", "compressed-tensors>="), Evidence.RUN, "transformers 5.23.0 utils/quantization_config.py"),
     ),
     "TorchAoConfig": ByRelease(
-        "transformers", Row("4.56", "5.0", ("ValueError", "TorchAoConfig requires torchao to be installed. Install with `pip install torchao`"), Evidence.RUN, "transformers 4.57.1 utils/quantization_config.py")
+        "transformers", Row("4.56", "5.0", ("ValueError", "TorchAoConfig requires torchao to be installed. Install with `pip install torchao`"), Evidence.RUN, "transformers 4.57.1 utils/quantization_config.py"),
+        Row("5.0", "5.17", ("ValueError", "TorchAoConfig requires torchao to be installed. Install with `pip install torchao`"), Evidence.SOURCE, "transformers 5.0.0, 5.2.0, 5.10.0 utils/quantization_config.py:1508"),
+        Row("5.17", None, ("ValueError", "TorchAoConfig requires torchao to be installed. Install with `pip install torchao`"), Evidence.RECORDED, "transformers 5.17.0 on an H100; 5.23.0 utils/quantization_config.py:1514"),
     ),
     "QuantoConfig": ByRelease(
         "transformers", Row("4.41", None, ("ValueError", "Only support weights in ['float8', 'int8', 'int4', 'int2'] but found {}"), Evidence.RUN, "transformers 4.57.1, 5.23.0 utils/quantization_config.py")

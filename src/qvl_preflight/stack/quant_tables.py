@@ -63,7 +63,7 @@ _HQQ_MAP = no_offload(_OFFLOAD.format("use an HQQ model"))
 _HIGGS = (
     a_gpu("HIGGS quantization is only supported on GPU. Please use a different quantizer.", "NotImplementedError").seen(),
     accelerate("Using `higgs` quantization requires Accelerate: `pip install accelerate`"),
-    package("Using `higgs` quantization requires FLUTE: `pip install flute-kernel>=0.3.0`", "flute-kernel"),
+    package("Using `higgs` quantization requires FLUTE: `pip install flute-kernel>=0.3.0`", "flute-kernel").seen(),
     package("Using `higgs` quantization requires fast_hadamard_transform: `pip install fast_hadamard_transform`", "fast-hadamard-transform"),
     a_map("You are attempting to load a HIGGS model without setting device_map. Please set device_map comprised of 'cuda' devices."),
     no_offload(_OFFLOAD.format("load a HIGGS model")),
@@ -129,7 +129,9 @@ _AO_DISK = no_offload(
 )
 _FPQUANT_MAP = "You are attempting to load a FPQuant model with a device_map that contains a CPU or disk device."
 _FPQUANT_PACKAGES = (
-    _where(_for_real, package("Using `fp_quant` with real quantization requires a **Blackwell GPU** and qutlass", "qutlass")),
+    _where(
+        _for_real, package("Using `fp_quant` with real quantization requires a **Blackwell GPU** and qutlass", "qutlass").seen()
+    ),
     package("Using `fp_quant` quantization requires fp_quant: `pip install fp_quant`", "fp-quant"),
 )
 _FPQUANT_NO_MAP = a_map("You are attempting to load a FPQuant model without setting device_map.")
@@ -173,7 +175,7 @@ CHECKS: Mapping[str, _Checks] = {
         )),
         ("5.0", None, (
             a_gpu("Using fbgemm fp8 quantization requires a GPU or XPU", "ImportError").seen(),
-            package("Loading an FP8 fbgemm quantized model on CUDA requires fbgemm-gpu library", *_FBGEMM),
+            package("Loading an FP8 fbgemm quantized model on CUDA requires fbgemm-gpu library", *_FBGEMM).seen(),
             accelerate("Loading an FP8 quantized model requires accelerate (`pip install --upgrade accelerate`)"), _FBGEMM_9, _FBGEMM_MAP,
         )),
         file="fbgemm_fp8",
@@ -184,7 +186,7 @@ CHECKS: Mapping[str, _Checks] = {
         ("4.52", "5.0", (_FP8_ACCELERATE, a_gpu(_FP8_NO_GPU).seen(), _FP8_89, no_offload(_FP8_MAP, only="fly"))),
         # `and` binds closer than `or`: the disk is refused to checkpoints that come quantised, too.
         ("5.0", "5.11", (*_FP8_FLY, _where(_runs_fp8, no_offload(_FP8_MAP, minds=("disk",))), _where(_runs_fp8, no_offload(_FP8_MAP, only="fly", alone=_CPU_ALONE)))),
-        ("5.17", None, (*_FP8_FLY, _where(_runs_fp8, no_offload(_FP8_MAP, only="fly", alone=_ONE_PLACE)))),
+        ("5.17", None, (*_FP8_FLY, _where(_runs_fp8, no_offload(_FP8_MAP, only="fly", alone=_ONE_PLACE).seen()))),
         file="finegrained_fp8",
     ),
     "mxfp8": _rows(("5.17", None, (*_FP8_FLY, _where(_runs_fp8, no_offload(_FP8_MAP, only="fly", alone=_ONE_PLACE)))), file="finegrained_fp8"),
@@ -211,7 +213,7 @@ CHECKS: Mapping[str, _Checks] = {
         ("4.57", "5.5", (_MXFP4_GPU, _where(_has_cuda, _MXFP4_ACCELERATE), _MXFP4_75, *_mxfp4_kernels(_MXFP4_BOTH, "triton", "kernels"), _MXFP4_MAP)),
         ("5.5", None, (
             _MXFP4_ACCELERATE, _MXFP4_75, *_mxfp4_kernels("MXFP4 quantization requires Triton: CUDA requires Triton >= 3.4.0", "triton"),
-            *_mxfp4_kernels("MXFP4 quantization requires the `kernels` package", "kernels"), _MXFP4_MAP,
+            *(check.seen() for check in _mxfp4_kernels("MXFP4 quantization requires the `kernels` package", "kernels")), _MXFP4_MAP,
         )),
         file="mxfp4",
     ),
