@@ -35,6 +35,9 @@ def said(
         ("5.23.0", {"dtype": 16}, "ValueError", "`dtype` can be one of"),
         ("5.23.0", {"dtype": "fp16", "device_map": -1}, "AttributeError", "module 'torch' has no attribute 'fp16'"),
         ("4.57.1", {"dtype": "int8"}, "ValueError", "Can't instantiate LlamaForCausalLM model under dtype=torch.int8"),
+        ("4.57.1", {"model": "gptq-int4", "dtype": "int8", "device_map": {"model": "cpu"}}, "ValueError", "Can't instantiate LlamaForCausalLM model under dtype=torch.int8"),
+        ("5.23.0", {"model": "gptq-int4", "dtype": "int8"}, "ValueError", "LlamaForCausalLM cannot be instantiated under `dtype=torch.int8`"),
+        ("5.23.0", {"device_map": {"model": "10GB"}}, "RuntimeError", "Expected one of cpu"),
         ("5.23.0", {"device_map": {"": "0"}}, "RuntimeError", "Invalid device string: '0'"),
         ("5.23.0", {"num_gpus": 1}, "TypeError", "LlamaForCausalLM.__init__() got an unexpected keyword argument 'num_gpus'"),
         ("4.37.2", {"attn_implementation": "xformers", "dtype": "float16"}, "ValueError", 'Specified `attn_implementation="xformers"`'),
@@ -57,11 +60,24 @@ def test_what_is_met_first(release: str, call: dict[str, Any], type_: str, text:
         ("5.23.0", {"dtype": {"": "float16"}}),
         ("4.37.2", {"max_position_embeddings": 64}),
         ("5.23.0", {"dtype": "half"}),
+        ("5.23.0", {"device_map": {"cpu": "10GB"}}),
     ],
 )
 def test_what_loads(release: str, call: dict[str, Any]) -> None:
     """Near to the above, and fine."""
     assert [words for kind, words in said(release, **{"device_map": {"": 0}, **call}) if "exllama" not in words] == []
+
+
+@pytest.mark.parametrize(("placed", "kernel"), [("balanced", "modules"), ({"": "cpu"}, None)])
+def test_what_stays_unquantised_on_the_cpu(placed: Any, kernel: str | None) -> None:
+    """5.x asks a map what stays as it is before it works a strategy out."""
+    quantization = {"__class__": "BitsAndBytesConfig", "load_in_4bit": True, "llm_int8_enable_fp32_cpu_offload": True}
+    facts = machine(packages={**STACKS["today"]["packages"], "transformers": "5.23.0", "bitsandbytes": "0.50.2"}, gpus=[])
+    report = qvl_preflight.check(
+        str(MODELS / "plain-bf16"), facts=facts, device_map=placed, dtype="float16", quantization_config=quantization
+    )
+    assert report.plan is not None
+    assert report.plan.to_dict()["kernel"] == kernel
 
 
 @pytest.mark.parametrize(

@@ -180,9 +180,11 @@ def layers(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if (
         quantization.config.get("llm_int8_enable_fp32_cpu_offload")
         and set(found.values()) == {"cpu"}
+        and situation.request.device_map not in STRATEGIES
         and situation.packages.at_least("transformers", 5)
     ):
-        draft.kernel = None  # what the map puts on the CPU is left as it is (5.23.0 quantizer_bnb_4bit.py; run)
+        # What the map puts on the CPU is left as it is (5.23.0 quantizer_bnb_4bit.py; run); "auto" is worked out after that.
+        draft.kernel = None
     yield from _away(situation, quantization, found)
 
 

@@ -7,7 +7,7 @@ a class with a head adds it to the names of a file without one, and a head that 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from qvl_preflight.stack.auto_classes import autos_of
@@ -63,3 +63,28 @@ def need_alike(situation: Situation, entries: Collection[str], names: Collection
         raise Undecided(
             "the device_map names modules of the model, and which those are does not follow from the files of this checkpoint"
         )
+
+
+def matches_nothing(situation: Situation) -> bool:
+    """Does a map of one device name no part of the model? 5.x then never looks at the device, and everything stays on the CPU.
+
+    Source: transformers 5.0.0, 5.2.0, 5.5.0, 5.23.0 integrations/accelerate.py expand_device_map; with two devices or the disk accelerate
+    looks at the map again. Run on 5.23.0.
+    """
+    given, weights = situation.request.device_map, situation.checkpoint.weights
+    if (
+        not isinstance(given, Mapping)
+        or not given
+        or isinstance(weights, Unknown)
+        or not situation.packages.at_least("transformers", 5)
+    ):
+        return False
+    if (
+        not all(isinstance(name, str) and name for name in given)
+        or len({repr(value) for value in given.values()}) > 1
+        or "disk" in given.values()
+    ):
+        return False
+    names = [tensor.name for tensor in weights.tensors]
+    met = any(name.startswith(entry) for entry in given for name in names)
+    return bool(names) and not met and named_alike(situation, list(given), names)

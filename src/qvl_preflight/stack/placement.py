@@ -13,7 +13,7 @@ from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import device_name
 from qvl_preflight.stack import accelerate, cuda, strategy_map
 from qvl_preflight.stack.left_over import class_made
-from qvl_preflight.stack.module_names import need_alike
+from qvl_preflight.stack.module_names import matches_nothing, need_alike
 from qvl_preflight.stack.transformers import is_device, resolve_device
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
@@ -59,7 +59,7 @@ def limits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def map_values(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """DEVICE_MAP: a value that torch does not take for a device."""
     given = situation.request.device_map
-    for value in given.values() if isinstance(given, Mapping) else ():
+    for value in given.values() if isinstance(given, Mapping) and not matches_nothing(situation) else ():
         if isinstance(value, str) and value != "disk" and not is_device(value):
             number = value.isdecimal() and value.isascii()
             text = (
@@ -104,6 +104,8 @@ def place(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 def _device_map(situation: Situation, draft: Draft) -> dict[str, str]:
     given = situation.request.device_map
+    if matches_nothing(situation):
+        return {"": "cpu"}
     if given is None:
         return {"": _default_device(situation, draft)}
     if isinstance(given, Mapping):

@@ -206,8 +206,8 @@ def dtype(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """DTYPE: sets ``draft.dtype``; raises for a spelling that this release does not take."""
     release = situation.packages.release("transformers") or (0,)
     asked, quantization = asked_dtype(situation), draft.quantization
-    gptq = not isinstance(quantization, Unknown) and quantization is not None and quantization.method == "gptq"
-    if gptq and release < (4, 33):
+    method = None if isinstance(quantization, Unknown) or quantization is None else quantization.method
+    if method == "gptq" and release < (4, 33):
         draft.dtype = "float16"  # 4.32 overrides whatever is passed (modeling_utils.py:2504)
         return
     if isinstance(asked, str) and asked != "auto" and (release < TAKES_DTYPE_STRINGS or asked not in _EVERY_NAME):
@@ -219,10 +219,10 @@ def dtype(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         )
         yield WillRaise("QVL902", Stage.DTYPE, row.value[0], row.value[1].format(asked), "dtype", why, evidence=row.evidence)
         return
-    if quantization is None and (refused := _no_default_dtype(situation, asked)) is not None:
+    half = method in ("gptq", "bitsandbytes")  # both take any dtype that is asked for, and the model is built in it
+    if (quantization is None or half) and (refused := _no_default_dtype(situation, asked)) is not None:
         yield refused
         return
-    half = not isinstance(quantization, Unknown) and quantization is not None and quantization.method in ("gptq", "bitsandbytes")
     draft.dtype = _resulting_dtype(situation, asked, half, release)
 
 
