@@ -140,6 +140,7 @@ STEPS: tuple[tuple[Stage, Step], ...] = (
     (Stage.MATERIALISE, placement.materialise),
     (Stage.MATERIALISE, offload.to_disk),
     (Stage.MATERIALISE, out_of_memory.weights_fit),
+    (Stage.MATERIALISE, placement.dispatched),
     (Stage.MATERIALISE, bnb_moved.moved_again),
     (Stage.MATERIALISE, broken_files.unpickling),
     (Stage.MATERIALISE, broken_files.missing),

@@ -38,6 +38,8 @@ def said(
         ("4.57.1", {"model": "gptq-int4", "dtype": "int8", "device_map": {"model": "cpu"}}, "ValueError", "Can't instantiate LlamaForCausalLM model under dtype=torch.int8"),
         ("5.23.0", {"model": "gptq-int4", "dtype": "int8"}, "ValueError", "LlamaForCausalLM cannot be instantiated under `dtype=torch.int8`"),
         ("5.23.0", {"device_map": {"model": "10GB"}}, "RuntimeError", "Expected one of cpu"),
+        ("5.23.0", {"device_map": {"model.layers": 9, "lm_head": "cpu"}}, "AcceleratorError", "CUDA error: invalid device ordinal"),
+        ("5.23.0", {"device_map": {"model.layers": 0, "lm_head": "cpu"}}, "ValueError", "The device_map provided does not give any device"),
         ("5.23.0", {"device_map": {"": "0"}}, "RuntimeError", "Invalid device string: '0'"),
         ("5.23.0", {"num_gpus": 1}, "TypeError", "LlamaForCausalLM.__init__() got an unexpected keyword argument 'num_gpus'"),
         ("4.37.2", {"attn_implementation": "xformers", "dtype": "float16"}, "ValueError", 'Specified `attn_implementation="xformers"`'),

@@ -69,7 +69,7 @@ def bits(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     stored = situation.checkpoint.quantization
     if (
         stored is None
-        or situation.checkpoint.quant_method != "gptq"
+        or stored.get("quant_method") != "gptq"  # as it is written: another spelling is no method
         or "bits" in stored
         or situation.request.kwargs.get("config") is not None
     ):

@@ -146,55 +146,52 @@ def covering(found: Mapping[str, str], name: str) -> str | None:
     return found.get(name)
 
 
-def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iterator[WillRaise]:
-    """A map that leaves parameters out: refused up to 4.57; in 5.x they go to the CPU."""
+def _left_out(situation: Situation, found: Mapping[str, str]) -> tuple[str, str]:
+    """The first tensor that a map leaves out, and the words for all of them; empty where there is none, or the files are not known."""
     weights = situation.checkpoint.weights
     if "" in found or isinstance(weights, Unknown) or situation.request.device_map in accelerate.STRATEGIES:
-        return  # what a strategy works out leaves nothing out, buffers neither
+        return "", ""  # what a strategy works out leaves nothing out, buffers neither
     names = _under_the_class(situation, [tensor.name for tensor in weights.tensors])
     left_out = [name for name in names if covering(found, name) is None]
     if not left_out:
-        return
+        return "", ""
     if situation.packages.at_least("transformers", 4, 50):
         left_out.sort()  # before, the order of the files
     need_alike(situation, list(found), names)
-    why = f"the device_map leaves out {left_out[0]}" + (f" and {counted(len(left_out) - 1, 'more tensor')}" if left_out[1:] else "")
+    more = f" and {counted(len(left_out) - 1, 'more tensor')}" if left_out[1:] else ""
+    return left_out[0], f"the device_map leaves out {left_out[0]}{more}"
+
+
+def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iterator[WillRaise]:
+    """A map that leaves parameters out: refused up to 4.57; in 5.x they go to the CPU, and the map is looked at when all is loaded."""
+    first, why = _left_out(situation, found)
+    if not first or (situation.packages.at_least("transformers", 5) and _dispatches(found)):
+        return
     if not situation.packages.at_least("transformers", 5):
         by_name = "disk" in found.values()  # the list of what lies on the disk is made by name (run on 4.32.0 to 4.57.1)
-        yield WillRaise(
-            "QVL404",
-            Stage.MATERIALISE,
-            "KeyError" if by_name else "ValueError",
-            f"'{left_out[0]}'" if by_name else f"{left_out[0]} doesn't have any device set.",
-            "holes",
-            why,
-            evidence=Evidence.RUN,
-        )
+        type_, text = ("KeyError", f"'{first}'") if by_name else ("ValueError", f"{first} doesn't have any device set.")
+        yield WillRaise("QVL404", Stage.MATERIALISE, type_, text, "holes", why, evidence=Evidence.RUN)
         return
     homes = set(found.values())
-    if len(homes) > 1 or "disk" in homes:
-        yield WillRaise(
-            "QVL404",
-            Stage.MATERIALISE,
-            "ValueError",
-            "The device_map provided does not give any device for the following parameters:",
-            "holes",
-            why,
-            evidence=Evidence.RUN,
-        )
-        return
     draft.devices = tuple(sorted(homes | {"cpu"}))
     if homes != {"cpu"}:
         text = "Expected all tensors to be on the same device"
-        yield WillRaise(
-            "QVL404",
-            Stage.FORWARD,
-            "RuntimeError",
-            text,
-            "holes",
-            f"{why}: this release puts them on the CPU, the rest is on {', '.join(sorted(homes))}",
-            evidence=Evidence.RECORDED,
-        )
+        why = f"{why}: this release puts them on the CPU, the rest is on {', '.join(sorted(homes))}"
+        yield WillRaise("QVL404", Stage.FORWARD, "RuntimeError", text, "holes", why, evidence=Evidence.RECORDED)
+
+
+def dispatched(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MATERIALISE: in 5.x accelerate refuses a map with holes after the weights are where they go (5.23.0 modeling_utils.py:4456; run)."""
+    if not situation.packages.at_least("transformers", 5) or isinstance(draft.device_map, Unknown):
+        return
+    first, why = _left_out(situation, need(draft.device_map))
+    if first and _dispatches(need(draft.device_map)):
+        text = "The device_map provided does not give any device for the following parameters:"
+        yield WillRaise("QVL404", Stage.MATERIALISE, "ValueError", text, "holes", why, evidence=Evidence.RUN)
+
+
+def _dispatches(found: Mapping[str, str]) -> bool:
+    return len(set(found.values())) > 1 or "disk" in found.values()
 
 
 def _under_the_class(situation: Situation, names: list[str]) -> list[str]:
