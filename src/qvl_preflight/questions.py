@@ -30,6 +30,7 @@ QUESTIONS = {
     "counted_by_accelerate": "whether accelerate can count 4-bit weights",
     "damaged": "whether the files of weights are whole",
     "distributed": "whether this placement can be trained by several ranks",
+    "dispatched": "whether the device_map covers every tensor",
     "dtype_in_config": "whether the configuration takes the dtype",
     "dtype": "in which dtype the weights are loaded",
     "dtype_named": "whether config.json names a dtype",
