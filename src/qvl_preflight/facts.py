@@ -92,6 +92,11 @@ class Facts:
         """The GPUs that are known and not NVIDIA's: none where nobody looked."""
         return () if isinstance(self.host, Unknown) or isinstance(self.host.other_gpus, Unknown) else self.host.other_gpus
 
+    def extension(self, module: str) -> bool | Unknown:
+        """Whether a compiled module loads; unknown where nobody looked."""
+        known = self.extensions
+        return known if isinstance(known, Unknown) else known.get(module, Unknown(f"{module} is not in the facts"))
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON of facts/1. Reasons of unknown values are kept under ``unknown``."""
         reasons: dict[str, str] = {}

@@ -144,6 +144,7 @@ class Draft:
     kernel_condition: str | None = None  # what the choice takes for granted
     first_parameter: str | Unknown = UNPLANNED  # where next(model.parameters()) lies: cuda:0, cpu, meta
     trainable: bool | Unknown = UNPLANNED
+    memory: Mapping[str, int] | Unknown = UNPLANNED  # device → bytes of weights
     parts_are_guessed: bool = False  # a strategy's split, of modules that are put together from names
     split_is_about: bool = False  # a strategy's split, from names or from free memory: transformers may cut some blocks away
     raises: list[WillRaise] = field(default_factory=list)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from qvl_preflight import strict
-from qvl_preflight.memory.weights import in_memory
 from qvl_preflight.plan import Draft, LoadPlan, Situation, Stage, WillRaise
 from qvl_preflight.stack import (
     absent,
@@ -61,8 +60,7 @@ from qvl_preflight.stack import (
     transformers,
     weight_choice,
 )
-from qvl_preflight.stack.accelerate import units
-from qvl_preflight.unknown import Undecided, Unknown, attempt
+from qvl_preflight.unknown import Undecided
 from qvl_preflight.versions import NEWEST, newer_than_read
 
 Step = Callable[[Situation, Draft], Iterator[WillRaise]]
@@ -214,26 +212,10 @@ def make_plan(situation: Situation) -> LoadPlan:
         draft.raises = [replace(raised, condition=raised.condition or condition) for raised in draft.raises]
     return LoadPlan(
         draft.quantization, draft.dtype, draft.device_map, draft.devices, draft.kernel, draft.kernel_condition, draft.trainable,
-        tuple(draft.raises), tuple(draft.undecided), _memory(situation, draft), draft.split_is_about, placement.idle_gpu(situation, draft),
+        tuple(draft.raises), tuple(draft.undecided), draft.memory, draft.split_is_about, placement.idle_gpu(situation, draft),
     )  # fmt: skip
 
 
 def _without_kernel(draft: Draft) -> None:
     if draft.quantization is None:
         draft.kernel, draft.trainable = None, True
-
-
-def _memory(situation: Situation, draft: Draft) -> Mapping[str, int] | Unknown:
-    """Bytes of weights per device: in the layout that the call gives them, where that is known, else as they are stored."""
-    weights = situation.checkpoint.weights
-    if isinstance(weights, Unknown):
-        return weights
-    if isinstance(draft.device_map, Unknown):
-        return draft.device_map
-    homes = draft.device_map
-    pieces = attempt(lambda: in_memory(situation.checkpoint, draft.dtype, draft.quantization))
-    sizes: dict[str, int] = {}
-    for piece in units(weights.tensors, draft.dtype) if isinstance(pieces, Unknown) else pieces:
-        home = placement.covering(homes, piece.name) or homes.get("", "cpu")
-        sizes[home] = sizes.get(home, 0) + piece.total_bytes
-    return sizes

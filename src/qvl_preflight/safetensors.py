@@ -6,6 +6,7 @@ The format caps a header at 100,000,000 bytes (safetensors 0.5, src/tensor.rs, M
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,11 @@ class Tensor:
     dtype: str
     shape: tuple[int, ...]
     total_bytes: int
+
+    @property
+    def count(self) -> int:
+        """The values that it holds."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 
 _DROPPED = " \t\r\n\v\f\"'`_*\u00a0\u200b\ufeff"
@@ -85,24 +86,30 @@ def opening(pattern: str) -> str:
 _SHORTEST = 4
 
 
-def _groups(source: str) -> list[str]:
-    """What stands in the groups that every match passes through."""
-    found, depth, index, start = [], 0, 0, 0
+def _bare(source: str) -> Iterator[tuple[int, str]]:
+    """The signs that are neither escaped nor in a class, each with its place."""
+    index = 0
     while index < len(source):
         if source[index] == "\\":
             index += 2
-            continue
-        if source[index] == "[":
+        elif source[index] == "[":
             index = source.index("]", index + 2) + 1
-            continue
-        if source[index] == "(":
+        else:
+            yield index, source[index]
+            index += 1
+
+
+def _groups(source: str) -> list[str]:
+    """What stands in the groups that every match passes through."""
+    found, depth, start = [], 0, 0
+    for index, sign in _bare(source):
+        if sign == "(":
             start = index + 1 if depth == 0 else start
             depth += 1
-        elif source[index] == ")":
+        elif sign == ")":
             depth -= 1
             if depth == 0 and source[index + 1 : index + 2] not in ("?", "*", "{") and source[start] != "?":
                 found.append(source[start:index])
-        index += 1
     return found
 
 
@@ -134,17 +141,10 @@ def _runs(source: str) -> list[str]:
 
 def _alternatives(source: str) -> list[str]:
     """The parts of a choice at the top level; the whole where there is none."""
-    parts, depth, index, start = [], 0, 0, 0
-    while index < len(source):
-        if source[index] == "\\":
-            index += 2
-            continue
-        if source[index] == "[":
-            index = source.index("]", index + 2) + 1
-            continue
-        depth += {"(": 1, ")": -1}.get(source[index], 0)
-        if source[index] == "|" and depth == 0:
+    parts, depth, start = [], 0, 0
+    for index, sign in _bare(source):
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if sign == "|" and depth == 0:
             parts.append(source[start:index])
             start = index + 1
-        index += 1
     return [*parts, source[start:]]

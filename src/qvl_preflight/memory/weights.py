@@ -73,16 +73,8 @@ def _tied(config: Mapping[str, Any]) -> bool:
     return said is True
 
 
-def count_of(tensor: Tensor) -> int:
-    """The values of a tensor."""
-    count = 1
-    for dimension in tensor.shape:
-        count *= dimension
-    return count
-
-
 def _stored(tensor: Tensor, dtype: str, quantization: Quantization | None) -> Stored:
-    count = count_of(tensor)
+    count = tensor.count
     if quantization is not None and not quantization.pre_quantized:
         if quantization.method != "bitsandbytes":
             raise Undecided(f"the layout that {quantization.method} gives the weights")

@@ -33,11 +33,12 @@ def probe() -> dict[str, Any]:
     names += _GPTQMODEL if find_module("gptqmodel", "__init__.py") is not None else ()
     found: dict[str, bool | Unknown] = dict.fromkeys(_bitsandbytes(), True)
     vision = find_module("torchvision", "_C.so")
+    libraries = _torchs_libraries() if names or vision else ()
     if vision is not None:
-        found["torchvision._C"] = not _asks_in_vain(vision)
+        found["torchvision._C"] = not _asks_in_vain(vision, libraries)
     if names:
         torch = probe_torch()["torch"]
-        found |= {name: _loads(name, torch) for name in names}
+        found |= {name: _loads(name, torch, libraries) for name in names}
     return {"extensions": found}
 
 
@@ -50,7 +51,7 @@ def _bitsandbytes() -> list[str]:
     return sorted(stem for stem, suffix in names if stem.startswith("libbitsandbytes_cuda") and suffix in (".so", ".dll"))
 
 
-def _loads(name: str, torch: Torch | Unknown) -> bool | Unknown:
+def _loads(name: str, torch: Torch | Unknown, libraries: tuple[Library, ...]) -> bool | Unknown:
     path = _find(name)
     if path is None:
         return False
@@ -58,7 +59,7 @@ def _loads(name: str, torch: Torch | Unknown) -> bool | Unknown:
         return Unknown(torch.reason)
     if not _abi_fits(os.path.basename(path)) or torch.cuda_build is False:
         return False
-    if _asks_in_vain(path):
+    if _asks_in_vain(path, libraries):
         return False
     wanted = _cuda_runtime(path)
     if isinstance(torch.cuda_build, Unknown) or wanted is None:
@@ -86,17 +87,24 @@ def _abi_fits(file_name: str) -> bool:
     return tag is None or tag.group(1) == f"{sys.version_info[0]}{sys.version_info[1]}"
 
 
-def _asks_in_vain(path: str) -> bool:
-    """Whether it asks for a name of torch's that none of torch's libraries defines. False where that cannot be read."""
+def _torchs_libraries() -> tuple[Library, ...]:
+    """The libraries of the installed torch; none where one of them cannot be read: what they define is not known then."""
     torch = find_module("torch", "version.py")
     if torch is None:
-        return False
+        return ()
     folder = os.path.join(os.path.dirname(torch), "lib")
     try:
-        wanted = [name for name in Library(path).asks_for if _OF_TORCH.match(name)]
         files = [name for name in os.listdir(folder) if name.startswith(("libc10", "libtorch")) and name.endswith(".so")]
-        libraries = [Library(os.path.join(folder, name)) for name in files] if wanted else []
-        return bool(libraries) and any(not any(library.defines(name) for library in libraries) for name in wanted)
+        return tuple(Library(os.path.join(folder, name)) for name in files)
+    except (OSError, ValueError):
+        return ()
+
+
+def _asks_in_vain(path: str, libraries: tuple[Library, ...]) -> bool:
+    """Whether it asks for a name of torch's that none of torch's libraries defines. False where that cannot be read."""
+    try:
+        wanted = [name for name in Library(path).asks_for if _OF_TORCH.match(name)] if libraries else []
+        return any(not any(library.defines(name) for library in libraries) for name in wanted)
     except (OSError, ValueError):
         return False
 

@@ -47,12 +47,9 @@ def units(tensors: tuple[Tensor, ...], dtype: str | Unknown, shrink: float | Non
 
 
 def _size(tensor: Tensor, width: int | None, shrink: float | None) -> int:
-    count = 1
-    for dimension in tensor.shape:
-        count *= dimension
     if shrink is not None and len(tensor.shape) == 2 and tensor.dtype in _FLOATS:
-        return int(count * shrink)
-    return count * width if width and tensor.dtype in _FLOATS else tensor.total_bytes
+        return int(tensor.count * shrink)
+    return tensor.count * width if width and tensor.dtype in _FLOATS else tensor.total_bytes
 
 
 def _rank(name: str) -> tuple[int, str, int]:

@@ -70,7 +70,7 @@ def pick(situation: Situation, flags: Flags, v1: bool, v2: bool) -> Chosen:
     for wanted, module, kernel in ((v2 and has_v2, "exllamav2_kernels", EXLLAMA_V2), (v1, "exllama_kernels", EXLLAMA)):
         if not wanted or flags.bits != 4:
             continue
-        loads = _extension(situation, module)
+        loads = situation.facts.extension(module)
         if isinstance(loads, Unknown):
             return Chosen(kernel, f"the compiled module {module} can be imported, which is not known")
         if loads:
@@ -88,13 +88,6 @@ def _switched_on(situation: Situation, flags: Flags) -> tuple[bool, bool]:
         return not flags.disable_exllama, True
     version = flags.exllama_version or 2  # optimum's own default, GPTQQuantizer.__init__
     return not flags.disable_exllama and version == 1, not flags.disable_exllama and version == 2
-
-
-def _extension(situation: Situation, module: str) -> bool | Unknown:
-    extensions = situation.facts.extensions
-    if isinstance(extensions, Unknown):
-        return extensions
-    return extensions.get(module, Unknown(f"{module} is not in the facts"))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import cuda
-from qvl_preflight.unknown import Unknown
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -55,7 +54,11 @@ _MODELS = {
 
 def load(situation: Situation, asked: str | None) -> Iterator[WillRaise]:
     """MODEL: flash-attn is imported, and the loader finds no such name in torch. ``asked``: the attention implementation of the call."""
-    if situation.packages.release("flash-attn") is None or _loads(situation) is not False or cuda.refusal(situation) is not None:
+    if (
+        situation.packages.release("flash-attn") is None
+        or situation.facts.extension(MODULE) is not False
+        or cuda.refusal(situation) is not None
+    ):
         return
     row = _IMPORTS.row(situation.packages)
     type_, text, by = row.value
@@ -66,11 +69,6 @@ def load(situation: Situation, asked: str | None) -> Iterator[WillRaise]:
     if asked != "flash_attention_2":
         why += "; this transformers imports it although the call does not ask for it"
     yield WillRaise("QVL937", Stage.MODEL, type_, text.format(folder=folder), "attention", why, evidence=row.evidence)
-
-
-def _loads(situation: Situation) -> bool | Unknown:
-    extensions = situation.facts.extensions
-    return extensions if isinstance(extensions, Unknown) else extensions.get(MODULE, Unknown(f"{MODULE} is not in the facts"))
 
 
 def _imported_by(situation: Situation, folder: str) -> bool:

@@ -174,8 +174,7 @@ def _has_sources(situation: Situation) -> bool:
 
 def _lacks_extension(situation: Situation, spec: Spec) -> bool:
     """Was the package built without this kernel? Where nobody looked, it counts as whole, as the wheels are."""
-    known = situation.facts.extensions
-    return spec.extension is not None and not isinstance(known, Unknown) and known.get(spec.extension) is False
+    return spec.extension is not None and situation.facts.extension(spec.extension) is False
 
 
 def _capable(situation: Situation, spec: Spec, device: str) -> bool:

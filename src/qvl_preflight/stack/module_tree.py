@@ -116,7 +116,7 @@ _OF_BNB = re.compile(r"\.(weight\.(absmax|quant_map|nested_absmax|nested_quant_m
 
 def bytes_of(tensor: Tensor, counting: Counting) -> float:
     """What a tensor adds to its module."""
-    count = math.prod(tensor.shape)
+    count = tensor.count
     if _OF_BNB.search(tensor.name):
         return 0
     stored = tensor.total_bytes / count if count else 0

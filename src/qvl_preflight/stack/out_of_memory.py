@@ -15,8 +15,9 @@ from qvl_preflight.memory import training
 from qvl_preflight.memory.weights import in_memory
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import cuda, fsdp
+from qvl_preflight.stack.accelerate import units
 from qvl_preflight.stack.placement import covering
-from qvl_preflight.unknown import Undecided, Unknown, need
+from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -51,11 +52,13 @@ def _if_known(step: _Step) -> _Step:
 
 @_if_known
 def weights_fit(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """MATERIALISE: a device_map puts more weights on a GPU than its memory holds, be it as empty as it can be."""
-    if situation.request.device_map is None or situation.request.kwargs.get("tp_plan") is not None:
+    """MATERIALISE: sets ``draft.memory``. A device_map puts more weights on a GPU than its memory holds, be it as empty as it can be."""
+    stored = attempt(lambda: _stored(situation, draft))
+    draft.memory = attempt(lambda: _per_device(situation, draft, stored))
+    request = situation.request
+    if isinstance(stored, Unknown) or request.device_map is None or request.kwargs.get("tp_plan") is not None:
         return
-    found = _per_device(_stored(situation, draft), need(draft.device_map))
-    for device, size in found.items():
+    for device, size in need(draft.memory).items():
         gpu = _gpu(situation, device)
         if gpu is not None and size > need(gpu.total_bytes):
             why = (
@@ -115,11 +118,13 @@ def _stored(situation: Situation, draft: Draft) -> tuple[Stored, ...]:
     return in_memory(situation.checkpoint, draft.dtype, draft.quantization)
 
 
-def _per_device(stored: tuple[Stored, ...], homes: Mapping[str, str]) -> dict[str, int]:
+def _per_device(situation: Situation, draft: Draft, stored: tuple[Stored, ...] | Unknown) -> dict[str, int]:
+    """Bytes of weights per device: in the layout that the call gives them, where that is known, else as they are stored."""
+    tensors, homes = need(situation.checkpoint.weights).tensors, need(draft.device_map)
     sizes: dict[str, int] = {}
-    for tensor in stored:
-        device = covering(homes, tensor.name) or homes.get("", "cpu")
-        sizes[device] = sizes.get(device, 0) + tensor.total_bytes
+    for piece in units(tensors, draft.dtype) if isinstance(stored, Unknown) else stored:
+        device = covering(homes, piece.name) or homes.get("", "cpu")
+        sizes[device] = sizes.get(device, 0) + piece.total_bytes
     return sizes
 
 
@@ -176,17 +181,10 @@ def _named(gpu: Gpu) -> str:
 
 
 def _raised(situation: Situation, code: str, stage: Stage, why: str, condition: str | None = None) -> WillRaise:
-    row = _TYPE.rows[-1] if isinstance(found := _row(situation), Unknown) else found
+    row = _TYPE.rows[-1] if isinstance(found := attempt(lambda: _TYPE.row(situation.packages)), Unknown) else found
     python = situation.facts.python
     platform = Unknown("") if isinstance(python, Unknown) else python.platform
     falls_back = isinstance(platform, Unknown) or platform.startswith("win") or platform.endswith("wsl")
     if falls_back:
         condition = " and ".join(filter(None, (condition, "the driver does not take the machine's RAM instead, as Windows' can")))
     return WillRaise(code, stage, row.value, TEXT, "out-of-memory", why, condition, row.evidence)
-
-
-def _row(situation: Situation) -> Row[str] | Unknown:
-    try:
-        return _TYPE.row(situation.packages)
-    except Undecided as undecided:
-        return Unknown(undecided.reason)

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 from qvl_preflight.facts import Facts, Packages
 from qvl_preflight.stack.requirements import Skew
-from qvl_preflight.unknown import Unknown
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 LIBRARY = "torchvision._C"
@@ -29,8 +28,7 @@ _FIRST = 15  # torchvision 0.15 came with torch 2.0, 0.16 with 2.1, … 0.29 wit
 def skew(facts: Facts) -> Iterator[Skew]:
     """What its broken library does to this transformers. Nothing where that is not known."""
     packages = Packages(facts)
-    loads = None if isinstance(facts.extensions, Unknown) else facts.extensions.get(LIBRARY)
-    if loads is not False or not packages.has("torchvision"):
+    if facts.extension(LIBRARY) is not False or not packages.has("torchvision"):
         return
     row = _TEXT.row(packages)
     if row.value is None or (packages.at_least("transformers", 4, 47) and not packages.has("pillow")):
