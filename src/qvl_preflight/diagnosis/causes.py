@@ -19,6 +19,7 @@ _GAP = re.compile(r"\\\{\\\}")
 # Words of torch's own, common in everybody's loops: where a traceback shows frames, they count in those of the libraries alone.
 _COMMON = re.compile(r"Error\(s\) in loading state_dict|element 0 of tensors does not require grad")
 _LIBRARIES = r"transformers|peft|accelerate|trl|deepspeed|lightning|swift|llamafactory"
+_FROZEN, _BNB = re.compile(r"'frozenset' object has no attribute 'discard'"), r"bitsandbytes|quantizer_bnb"
 _PLANNED = 0.8  # a text of the plan says less than a symptom that somebody wrote
 
 
@@ -42,6 +43,6 @@ def planned() -> tuple[tuple[str, str, str, str], ...]:
 
 def _symptom(text: str, kind: str, releases: str) -> Symptom:
     pattern = _GAP.sub(".{0,200}", re.escape(text))
-    within = _LIBRARIES if _COMMON.match(text) else ""
+    within = _LIBRARIES if _COMMON.match(text) else _BNB if _FROZEN.match(text) else ""
     plain = Symptom(pattern, within=within, weight=_PLANNED, releases="" if releases == "-" else releases)
     return plain if kind == "-" or len(text) > 30 else replace(plain, type=re.escape(kind))

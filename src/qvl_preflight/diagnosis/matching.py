@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from qvl_preflight.diagnosis.causes import Cause, causes, planned
+from qvl_preflight.diagnosis.foreign import held_by_others, is_foreign, without_foreign_lines
 from qvl_preflight.diagnosis.lines import streams
 from qvl_preflight.diagnosis.spans import by_release
 from qvl_preflight.diagnosis.squeeze import compiled, literals, opening, squeeze
@@ -36,7 +37,8 @@ def matches(text: str) -> list[Match]:
     logs = streams(text)
     raised = [one for number, lines in enumerate(logs) for one in raised_in(lines, number)]
     real = _distinct([one for one in raised if not one.consequence] or raised)
-    lines = [line for log in logs for line in log]
+    real = [one for one in real if not is_foreign(one)]
+    lines = without_foreign_lines([line for log in logs for line in log])
     whole = squeeze("".join(lines)[:_MOST_BESIDE])
     found = [*_in_exceptions(real, whole), *_in_lines(lines, raised)]
     return found or list(_cut_off(real, lines))
@@ -69,7 +71,7 @@ def _in_exceptions(raised: list[Raised], whole: str) -> Iterator[Match]:
                 yield Match(symptom.weight * role, cause, one.text if one.message else one.code or one.text, symptom.releases)
             elif not one.message and _fits(symptom.text, code):
                 yield Match(symptom.weight * role, cause, one.code, symptom.releases)
-        for weight, cause, more in by_release(one):
+        for weight, cause, more in (*by_release(one), *held_by_others(one)):
             yield Match(weight * role, cause, one.text, more=more)
 
 
@@ -110,6 +112,8 @@ def _cut_off(raised: list[Raised], lines: list[str]) -> Iterator[Match]:
     """A message that is cut off in the paste is known by its beginning."""
     tails = [one.message for one in raised if one.last] or [line for line in lines[-1:] if line.strip()]
     for tail in tails:
+        if tail.rstrip().endswith(("'", '"')):
+            continue  # a name that is quoted to its end: nothing is cut off
         message = squeeze(tail).rstrip(".…")
         for cause, text, releases in _beginnings():
             if (len(message) >= _CUT_WHOLE and text.startswith(message)) or _ends_in_beginning(message, text):

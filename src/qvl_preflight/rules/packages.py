@@ -45,7 +45,7 @@ def accelerate_missing(plan: LoadPlan) -> Iterator[Finding]:
     Severity.ERROR,
     topic="dep-skew-import",
     symptoms=(
-        r"ModuleNotFoundError: No module named '(transformers|torch|peft)'",
+        r"ModuleNotFoundError: No module named '(transformers|torch|peft)'(?!\.|stream|vision|audio|ao)",
         r"Using the `Trainer` with `PyTorch` requires `accelerate",
         r"requires PyTorch >= [\d.]+, but PyTorch was not found",
     ),

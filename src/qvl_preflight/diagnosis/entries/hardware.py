@@ -4,12 +4,15 @@ from qvl_preflight.diagnosis.entry import Entry
 from qvl_preflight.symptoms import Symptom
 
 ENTRIES = (
+    Entry("QVL290", "fabric-manager-not-running", "no-cuda-visible", "The driver is there, and CUDA is not ready: mostly NVSwitch machines whose fabric manager is not running, or is of another release than the driver.",
+          "`systemctl status nvidia-fabricmanager`; install the release of the driver exactly, and start it (`systemctl enable --now nvidia-fabricmanager`).",
+          (r"(cudaGetDeviceCount.{0,200}Error 802|CUDA error): system not yet initialized", r"cudaErrorSystemNotReady|CUDA_ERROR_SYSTEM_NOT_READY")),
     Entry("QVL190", "cuda-out-of-memory", "oom-fit", "The GPU's memory does not hold what the model and this step need.",
           "Use a smaller batch or shorter sequences, 4-bit weights with LoRA, gradient checkpointing, or more GPUs; `nvidia-smi` shows what others hold.",
           (r"CUDA out of memory\. Tried to allocate", r"CUDA error: out of memory", Symptom(type="OutOfMemoryError"), r"HIP out of memory", r"CUBLAS_STATUS_ALLOC_FAILED")),
     Entry("QVL191", "host-out-of-memory", "cpu-ram-oom", "The host has not enough RAM: the system ended the process, or refused memory, while the model was loaded.",
           "Load with `low_cpu_mem_usage=True` (the default from 5.0) and a device_map on a GPU, give the container or job more memory, and let one rank load at a time.",
-          (r"DefaultCPUAllocator: (can't allocate memory|not enough memory)", Symptom(r"Signal 9 \(SIGKILL\)", weight=.7), Symptom(r"exitcode\s*: -9", weight=.7), Symptom(r"died with <Signals\.SIGKILL", weight=.7), r"paging file is too small", r"\(os error 1455\)")),
+          (r"DefaultCPUAllocator: (can't allocate memory|not enough memory)", Symptom(r"Signal 9 \(SIGKILL\)", weight=.7), Symptom(r"exitcode\s*: -9", weight=.7), Symptom(r"died with <Signals\.SIGKILL", beside=r"accelerate|torchrun|deepspeed|torch\.distributed", weight=.7), r"paging file is too small", r"\(os error 1455\)")),
     Entry("QVL192", "device-side-assert", "device-side-assert", "A kernel on the GPU met an index that is out of range: mostly a token id that is not in the vocabulary, or a label.",
           "Set CUDA_LAUNCH_BLOCKING=1, or run the step on the CPU, to see which; compare the tokenizer's length with the embedding's.",
           (r"CUDA error: device-side assert triggered",)),

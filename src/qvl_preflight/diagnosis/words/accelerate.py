@@ -23,7 +23,7 @@ WORDS = (
     ("QVL790", Symptom(r"detected an older driver with an RTX 4000 series GPU", weight=.5, source="accelerate 1.15.0 big_modeling.py:495")),
     ("QVL807", Symptom(r"fp16 mixed precision requires a (GPU|device)", source="accelerate 1.15.0 accelerator.py:573")),
     ("QVL193", Symptom(r"bf16 mixed precision with MPS device requires a Pytorch", source="accelerate 1.15.0 accelerator.py:597")),
-    ("QVL930", Symptom(r"bf16 mixed precision requires PyTorch >= 1\.10 and a supported device", source="accelerate 1.15.0 commands/launch.py:1300")),
+    ("QVL806", Symptom(r"bf16 mixed precision requires PyTorch >= 1\.10 and a supported device", source="accelerate 1.15.0 commands/launch.py:1300")),
     ("QVL315", Symptom(r"compute capability of .{1,20} which is insufficient for FP8 mixed precision", source="accelerate 1.15.0 state.py:938")),
     ("QVL291", Symptom(r"There are currently no available devices found, must be one of", source="accelerate 1.15.0 utils/dataclasses.py:2014")),
     ("QVL190", Symptom(r"No executable batch size found, reached zero", weight=.7, source="accelerate 1.15.0 utils/memory.py:183")),

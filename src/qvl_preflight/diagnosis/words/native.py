@@ -10,6 +10,9 @@ _FLASH, _SYSTEM, _VLLM, _BUILD = (
     "torchvision, which no stack holds",
 )
 _PYTHON = "Python's own words, with a name of the library"
+_LIBRARIES = r"transformers|trl|peft|accelerate|from_pretrained|auto_gptq|train|finetune"
+# Of transformers and trl alone: a program's own classes may lack any argument. Up to Python 3.9 the class is not named.
+_TRAINS = r"^\w+: (\w*TrainingArguments\.|(Seq2Seq|SFT|DPO|ORPO|KTO|CPO|GKD|PPO|GRPO|Reward)?(Trainer|Config)\.)?__init__\(\) "
 
 WORDS = (
     # Memory
@@ -17,7 +20,7 @@ WORDS = (
     ("QVL190", Symptom(r"(MPS backend|HIP|XPU) out of memory|NPU out of memory", source=_TORCH)),
     ("QVL190", Symptom(r"CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED", weight=.85, source=_CUDA)),
     ("QVL191", Symptom(r"oom-kill|Out of memory: Killed process|oom_reaper|OOMKilled", source=_SYSTEM)),
-    ("QVL191", Symptom(r"Unable to allocate .{1,30} for an array with shape", type=r"\w*MemoryError", weight=.7, source="numpy's C")),
+    ("QVL191", Symptom(r"Unable to allocate .{1,30} for an array with shape", type=r"\w*MemoryError", frames=r"transformers|safetensors|accelerate|serialization", weight=.7, source="numpy's C")),
     ("QVL191", Symptom(r"Cannot allocate memory", weight=.7, source=_SYSTEM)),
     ("QVL191", Symptom(r"(exited with|exit code|exitcode|return code|status)\W{0,4}(-9|137)\b", weight=.7, source=_SYSTEM)),
     ("QVL191", Symptom(r"terminated by signal SIGKILL|signal: 9|^Killed$|\d Killed python", weight=.65, source=_SYSTEM)),
@@ -25,6 +28,9 @@ WORDS = (
     ("QVL103", Symptom(r"CUDA driver version is insufficient for CUDA runtime version", source=_CUDA)),
     ("QVL103", Symptom(r"the provided PTX was compiled with an unsupported toolchain", weight=.85, source=_CUDA)),
     ("QVL103", Symptom(r"CUDA_ERROR_UNSUPPORTED_PTX_VERSION|requires driver version|unsatisfied condition: cuda>=", weight=.85, source=_CUDA)),
+    ("QVL190", Symptom(r"Unexpected error from cudaGetDeviceCount.{0,200}Error 2: out of memory", weight=.7, source=_TORCH)),
+    ("QVL103", Symptom(r"Unexpected error from cudaGetDeviceCount.{0,200}Error 36: API call is not supported in the installed CUDA driver", weight=.7, source=_TORCH)),
+    ("QVL113", Symptom(r"Unexpected error from cudaGetDeviceCount.{0,200}Error 999: unknown error", weight=.7, source=_TORCH)),
     ("QVL107", Symptom(r"forward compatibility was attempted on non supported HW", source=_CUDA)),
     ("QVL101", Symptom(r"no CUDA-capable device is detected|CUDA_ERROR_NO_DEVICE|cudaErrorNoDevice", source=_CUDA)),
     ("QVL101", Symptom(r"CUDA driver initialization failed, you might not have a CUDA gpu", source=_TORCH)),
@@ -36,7 +42,7 @@ WORDS = (
     ("QVL101", Symptom(r"Jiterator is only supported on CUDA and ROCm GPUs, none are available", weight=.8, source="torch 2.14 torch/cuda/jiterator.py")),
     ("QVL101", Symptom(r"GradScaler is enabled, but CUDA is not available", weight=.6, source="torch 2.14 torch/amp/grad_scaler.py")),
     ("QVL101", Symptom(r"User provided device_type of 'cuda', but CUDA is not available", weight=.6, source="torch 2.2 torch/amp/autocast_mode.py")),
-    ("QVL101", Symptom(r"CUDA error: (system not yet initialized|initialization error)", weight=.7, source=_CUDA)),
+    ("QVL101", Symptom(r"CUDA error: initialization error", weight=.7, source=_CUDA)),
     ("QVL102", Symptom(r"PyTorch was compiled without CUDA support|torch\.cuda\.Stream requires CUDA support", source="torch 2.14 torch/cuda/__init__.py")),
     ("QVL102", Symptom(r"Could not run '\S+' with arguments from the 'CUDA' backend", source=_TORCH)),
     ("QVL102", Symptom(r"not linked with support for cuda devices", source=_TORCH)),
@@ -109,6 +115,8 @@ WORDS = (
     ("QVL692", Symptom(r"Failed to load image Python extension", weight=.6, source=_BUILD)),
     ("QVL692", Symptom(r"torchvision\S*\.so.{0,60}undefined symbol|module 'torchvision' has no attribute|procedure could not be found", frames="", weight=.7, source=_SYSTEM)),
     # Packages that are not there
+    ("QVL910", Symptom(r"No module named '?transformers_stream_generator", type="ModuleNotFoundError|ImportError", source=_PYTHON)),
+    ("QVL911", Symptom(r"No module named 'transformers\.", type="ModuleNotFoundError|ImportError", frames="transformers_modules", weight=.95, source=_PYTHON)),
     ("QVL309", Symptom(r"No module named '?bitsandbytes'?$", type="ModuleNotFoundError|ImportError", source=_PYTHON)),
     ("QVL301", Symptom(r"No module named '?(auto_gptq|gptqmodel|optimum|awq|awq_ext|compressed_tensors|hqq|quanto|optimum\.quanto|torchao|aqlm|eetq|auto_round)'?$", type="ModuleNotFoundError|ImportError", source=_PYTHON)),
     ("QVL601", Symptom(r"No module named '?accelerate'?$", type="ModuleNotFoundError|ImportError", source=_PYTHON)),
@@ -123,11 +131,11 @@ WORDS = (
     ("QVL398", Symptom(r"No module named '?(exllama\w*|autogptq_\w+|awq_\w+|marlin_cuda|gptqmodel_\w+)", weight=.9, source=_PYTHON)),
     ("QVL398", Symptom(r"name '?(exllama\w*|autogptq_\w+|awq_ext\w*|make_q4|make_q_matrix|gemm_half_q_half\w*|ext_\w+|none_tensor|prepare_buffers)'? (is )?not defined", source=_PYTHON)),
     ("QVL390", Symptom(r"libbitsandbytes_\w+\.(so|dll|dylib)|lib(cudart|cublas|cublasLt|cusparse|nvJitLink)\.so\S*: cannot open shared object", frames="bitsandbytes", weight=.95, source=_SYSTEM)),
-    ("QVL390", Symptom(r"NoneType' object has no attribute 'c\w+", weight=.85, source=_PYTHON)),
+    ("QVL390", Symptom(r"NoneType' object has no attribute 'c\w+", frames="bitsandbytes", weight=.85, source=_PYTHON)),
     ("QVL394", Symptom(r"'(Params4bit|Int8Params|Linear4bit|Linear8bitLt)' object has no attribute|module 'bitsandbytes(\.nn|\.functional)?' has no attribute", source=_PYTHON)),
     # Offline
     ("QVL950", Symptom(r"LocalEntryNotFoundError|OfflineModeIsEnabled", source="huggingface_hub's names")),
-    ("QVL963", Symptom(r"HTTPSConnectionPool\(host='(huggingface\.co|hf-mirror\.com|cdn-lfs\S*)'.{0,80}Max retries exceeded", weight=.5, source="requests and urllib3")),
+    ("QVL963", Symptom(r"HTTPSConnectionPool\(host='(huggingface\.co|hf-mirror\.com|cdn-lfs\S*)'.{0,80}Max retries exceeded(?!.{0,400}CERTIFICATE_VERIFY_FAILED)", weight=.5, source="requests and urllib3")),
     # Engines that say it in words of their own
     ("QVL930", Symptom(r"Bfloat16 is only supported on (GPUs|XPUs|devices) with compute capability", source=_VLLM)),
     ("QVL303", Symptom(r"Quantization method specified in the model config .{1,40}does not match the quantization method specified", source=_VLLM)),
@@ -135,7 +143,7 @@ WORDS = (
     ("QVL796", Symptom(r"Unsloth currently does not support multi GPU|Unsloth: .{0,60}multi.?GPU.{0,40}not (yet )?support", source="unsloth, which no stack holds")),
     ("QVL690", Symptom(r"Flash Attention 2 installation seems to be broken", source="unsloth, which no stack holds")),
     # Spelled for another release
-    ("QVL990", Symptom(r"unexpected keyword argument '(evaluation_strategy|eval_strategy|no_cuda|use_mps_device|use_cpu|processing_class|tokenizer|max_seq_length|dataset_text_field|per_gpu_\w+|overwrite_output_dir|group_by_length|logging_dir)'", weight=.8, source=_PYTHON)),
+    ("QVL990", Symptom(_TRAINS + r"got an unexpected keyword argument '(evaluation_strategy|eval_strategy|no_cuda|use_mps_device|use_cpu|processing_class|tokenizer|max_seq_length|dataset_text_field|per_gpu_\w+|overwrite_output_dir|group_by_length|logging_dir)'", within=_LIBRARIES, weight=.8, source=_PYTHON)),
     ("QVL693", Symptom(r"(unwrap_model|prepare_data_loader|DataLoaderConfiguration|Accelerator|AcceleratedOptimizer|skip_first_batches|load_fsdp_\w+)\S{0,20}\(\) got an unexpected keyword argument", weight=.85, source=_PYTHON)),
     ("QVL990", Symptom(r"(ADDED|'rope_type'|KeyError: '?(type|factor|rope_type|rope_theta))'?$", type="KeyError", frames=r"configuration_|modeling_rope|transformers", weight=.6, source=_PYTHON)),
     ("QVL907", Symptom(r"^KeyError: '?[a-z][a-z0-9]{1,20}([_-][a-z0-9]{1,12}){0,3}'?$", frames=r"configuration_auto", weight=.95, source=_PYTHON)),

@@ -12,9 +12,12 @@ from qvl_preflight.request import ConfigObject, Dtype, Request, show
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.left_over import meant
 from qvl_preflight.stack.transformers import DTYPE_SLIPS
+from qvl_preflight.symptoms import Symptom
 
 _DTYPE_WORDS = {**DTYPE_SLIPS, "half": "float16", "float": "float32"}
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
+_HEADS = "CausalLM|ConditionalGeneration|SequenceClassification|TokenClassification|QuestionAnswering|MaskedLM|Vision2Seq|ImageTextToText"
+_LEFT = r"got an unexpected keyword argument '(load_in_\w+|use_flash_\w+|dtype|attn_implementation|use_auth_token|bf16|fp16|fp32)'"
 
 
 @rule(
@@ -62,7 +65,8 @@ def invalid_dtype(plan: LoadPlan, request: Request, remedies: Remedies) -> Itera
     Severity.ERROR,
     topic="version-skew",
     symptoms=(
-        r"__init__\(\) got an unexpected keyword argument '(load_in_\w+|use_flash_\w+|dtype|attn_implementation|use_auth_token|bf16|fp16|fp32)'",
+        rf"(LMHeadModel|For({_HEADS}))\.__init__\(\) {_LEFT}",  # of a program's own classes nothing is known
+        Symptom(rf"^\w+: (\w+Model\.)?__init__\(\) {_LEFT}", within=r"transformers|from_pretrained|auto_gptq|peft"),
     ),
 )
 def argument_not_read(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterator[Finding]:

@@ -82,7 +82,11 @@ def hidden_gpus(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterat
 
 
 @rule(
-    "QVL202", Severity.ERROR, topic="visible-devices-env", symptoms=(r"Unexpected error from cudaGetDeviceCount",), environment=True
+    "QVL202",
+    Severity.ERROR,
+    topic="visible-devices-env",
+    symptoms=(r"Unexpected error from cudaGetDeviceCount.{0,200}Error 101: invalid device ordinal",),
+    environment=True,
 )
 def repeated_device(facts: Facts, devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:
     """

@@ -10,6 +10,7 @@ from qvl_preflight.plan import LoadPlan
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.hub import TRUE_WORDS
+from qvl_preflight.symptoms import Symptom
 from qvl_preflight.unknown import Unknown
 
 _NO = ("0", "OFF", "NO", "FALSE", "N", "F", "NONE")
@@ -19,7 +20,10 @@ _NO = ("0", "OFF", "NO", "FALSE", "N", "F", "NONE")
     "QVL959",
     Severity.ERROR,
     topic="offline-missing-file",
-    symptoms=(r"Invalid URL '[^']*': No scheme supplied", r"missing an 'http://' or 'https://' protocol"),
+    symptoms=(
+        r"Invalid URL .{0,200}(/api/(models|datasets)/|/resolve/|hf-mirror|huggingface).{0,200}No scheme supplied",
+        Symptom(r"missing an 'http://' or 'https://' protocol", within=r"huggingface_hub|transformers"),
+    ),
 )
 def endpoint_without_scheme(plan: LoadPlan, env: Mapping[str, str] | Unknown) -> Iterator[Finding]:
     """

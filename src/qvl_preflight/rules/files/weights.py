@@ -69,7 +69,12 @@ def no_safetensors_files(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding
     )
 
 
-@rule("QVL955", Severity.ERROR, topic="offline-missing-file", symptoms=(r"Error no file named pytorch_model\.bin",))
+@rule(
+    "QVL955",
+    Severity.ERROR,
+    topic="offline-missing-file",
+    symptoms=(r"Error no file named pytorch_model\.bin found in directory(?!.{0,300}but there is a file)",),
+)
 def no_bin_files(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     """
     use_safetensors=False, and there are only safetensors files.

@@ -11,6 +11,7 @@ from qvl_preflight.report import Applicability, Edit, Finding, Fix, Severity
 from qvl_preflight.request import Dtype, Request, show
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack.transformers import DTYPE_SLIPS
+from qvl_preflight.symptoms import Symptom
 from qvl_preflight.unknown import Unknown
 
 
@@ -66,7 +67,7 @@ _SETTINGS = (
         r"CUDA is required but not available for bitsandbytes",
         r"are supported by the bitsandbytes version you have installed",
         r"installed version of bitsandbytes \(<0\.43\.1\) requires CUDA",
-        r"'frozenset' object has no attribute 'discard'",
+        Symptom(r"'frozenset' object has no attribute 'discard'", within=r"bitsandbytes|quantizer_bnb"),
     ),
 )
 def bitsandbytes_without_cuda(plan: LoadPlan) -> Iterator[Finding]:
