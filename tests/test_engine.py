@@ -27,15 +27,16 @@ def fixed(
     return qvl_preflight.fix_kwargs(str(root / model), facts=machine(hardware, stack), purpose=purpose, **kwargs)
 
 
-def test_the_archetype_is_named_and_half_of_it_mended(checkpoints: Path) -> None:
-    """QwenLM/Qwen-VL#289: the assertion, then what training would have met; only the placement can be mended by an argument."""
+def test_the_archetype_is_named_and_its_crash_is_not_moved(checkpoints: Path) -> None:
+    """QwenLM/Qwen-VL#289: the assertion, then what training would have met. An argument mends the placement alone, so none is changed."""
     done = fixed(
         checkpoints, QWEN_VL, "a100", "seed", "qlora", device_map=None, trust_remote_code=True, quantization_config=SEED_CONFIG
     )
     first, second = done.report.findings
     assert (first.code, first.raises.type if first.raises else None) == ("QVL306", "AssertionError")
     assert (second.code, second.fix.commands if second.fix else None) == ("QVL803", ("pip install 'optimum>=1.14,<1.23'",))
-    assert done == {"device_map": {"": 0}, "trust_remote_code": True, "quantization_config": SEED_CONFIG}
+    assert done == {"device_map": None, "trust_remote_code": True, "quantization_config": SEED_CONFIG}
+    assert (done.changes, [(change.path, change.after) for change in done.withheld]) == ((), [("device_map", {"": 0})])
     assert [finding.code for finding in done.remaining.findings] == ["QVL803"]
 
 

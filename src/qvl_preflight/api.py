@@ -31,8 +31,9 @@ from qvl_preflight.versions import parse
 class FixedKwargs(dict[str, Any]):
     """Corrected kwargs for from_pretrained.
 
-    ``changes``: why each key changed. ``report``: everything found in the call as written. ``remaining``: what is found in the
-    corrected call, for what no kwarg mends. ``in_plain_form``: the keys whose objects could not be made here, since transformers or torch cannot
+    ``changes``: why each key changed. ``withheld``: the edits that were not made, since the call would still fail with them; the kwargs are those
+    that were passed then. ``report``: everything found in the call as written. ``remaining``: what is found in the
+    corrected call, withheld edits included, for what no kwarg mends. ``in_plain_form``: the keys whose objects could not be made here, since transformers or torch cannot
     be imported; from_pretrained takes them once they are made. ``print(fixed.text())`` shows all of it.
     """
 
@@ -40,16 +41,18 @@ class FixedKwargs(dict[str, Any]):
         super().__init__(kwargs)
         self._fixed = fixed
         self.changes: tuple[Change, ...] = fixed.changes
+        self.withheld: tuple[Change, ...] = fixed.withheld
         self.report: Report = fixed.before
         self.remaining: Report = fixed.after
         self.in_plain_form = in_plain_form
 
     def __repr__(self) -> str:
         """``FixedKwargs({'device_map': {'': 0}}, changed: device_map (QVL402), left: nothing)``"""
-        changed = ", ".join(f"{change.path} ({change.code})" for change in self.changes)
+        changed = _named(self.changes)
+        held = f", withheld: {_named(self.withheld)}" if self.withheld else ""
         left = ", ".join(finding.code for finding in self.remaining.findings)
         plain = f", in plain form: {', '.join(self.in_plain_form)}" if self.in_plain_form else ""
-        return f"FixedKwargs({super().__repr__()}, changed: {changed or 'nothing'}, left: {left or 'nothing'}{plain})"
+        return f"FixedKwargs({super().__repr__()}, changed: {changed or 'nothing'}{held}, left: {left or 'nothing'}{plain})"
 
     def text(self) -> str:
         """The corrected call, why each key changed and what is left, as ``check --fix`` prints it."""
@@ -60,6 +63,10 @@ class FixedKwargs(dict[str, Any]):
     def to_plain(self) -> dict[str, Any]:
         """The kwargs in the plain form of the contract."""
         return {key: to_plain(to_record(value)) for key, value in self.items()}
+
+
+def _named(changes: tuple[Change, ...]) -> str:
+    return ", ".join(f"{change.path} ({change.code})" for change in changes)
 
 
 def check(
@@ -85,7 +92,10 @@ def fix_kwargs(
     model: str | os.PathLike[str], /, *, purpose: str | None = None, loader: Any = None, peft: Any = None, trainer: Any = None,
     facts: FactsLike = None, unsafe: bool = False, online: bool | float = False, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
 ) -> FixedKwargs:  # fmt: skip
-    """Corrected kwargs for from_pretrained, a dict. Parameters as in `check`; ``unsafe`` applies the edits that may change the result."""
+    """Corrected kwargs for from_pretrained, a dict: those of a call that works, as far as is known, else the ones that were passed.
+
+    Parameters as in `check`; ``unsafe`` applies the edits that may change the result.
+    """
     if is_off():
         return _unchanged(model, kwargs)
     if isinstance(model, (str, os.PathLike)) and is_job(os.fspath(model)):

@@ -91,23 +91,38 @@ def _waits_for_the_purpose(finding: Finding) -> bool:
 
 @dataclass(frozen=True)
 class Fixed:
-    """A call after its edits: the changes in order, the report before them and the one after."""
+    """A call after its edits: the changes in order, the report before them and the one after.
+
+    ``withheld``: edits that were not made, since with them the call would still fail; the situation is the one before them then.
+    """
 
     situation: Situation
     changes: tuple[Change, ...]
     before: Report
     after: Report
+    withheld: tuple[Change, ...] = ()
+
+    @property
+    def handed_back(self) -> Report:
+        """What is found in the call that a person gets."""
+        return self.before if self.withheld else self.after
 
 
 def fix(situation: Situation, rules: Iterable[Rule], *, unsafe: bool = False) -> Fixed:
-    """Apply the edits that may be applied, plan again, until nothing changes. Raises FixDidNotConverge."""
-    rules = tuple(rules)
+    """Apply the edits that may be applied, plan again, until nothing changes. Raises FixDidNotConverge.
+
+    Where an error is left then, none is made: they would only move the crash from one place to the next.
+    """
+    rules, given = tuple(rules), situation
     before = report = check(situation, rules)
     changes: list[Change] = []
     for _ in range(ROUNDS):
         edits = _applicable(report.findings, situation, unsafe)
         if not edits:
-            return Fixed(situation, _joined(changes), before, report)
+            made = _joined(changes)
+            if made and report.at_least(Severity.ERROR):
+                return Fixed(given, (), before, report, made)
+            return Fixed(situation, made, before, report)
         changes += edits
         situation = situation.as_corrected(situation.request.with_edits({change.path: change.after for change in edits}))
         report = check(situation, rules)

@@ -80,6 +80,15 @@ class Remedies:
         """Say what happens anyway."""
         return self.edit("Place the model on the CPU, the only device here", Applicability.SAFE, device_map="cpu")
 
+    def on_the_named_device(self) -> Fix | None:
+        """The whole model on the one device that a map names: the GPU of this process, where it has room, or the CPU where there is no other."""
+        named, home, fix = set(self._request.named_devices), self._situation.home, self.on_gpu()
+        if named == {"cpu"} and self.no_gpu and not self.sharded:
+            return self.on_cpu()
+        if fix is None or home is None or not named <= {"cuda", f"cuda:{home.ordinal}"}:
+            return None
+        return fix if fix.edits[0].after == {"": home.ordinal} else None
+
     @cached_property
     def _cuda(self) -> bool:
         can = attempt(lambda: available(self._situation))
@@ -89,6 +98,11 @@ class Remedies:
     def has_gpu(self) -> bool:
         """Can this process use a GPU, as far as is known?"""
         return self._cuda
+
+    @property
+    def no_gpu(self) -> bool:
+        """Is it known that this process has none?"""
+        return attempt(lambda: available(self._situation)) is False
 
     def other_kernel(self, title: str, *, train: bool) -> Fix | None:
         """Choose a kernel that runs on any device and, with ``train``, passes gradients; as this release spells it.

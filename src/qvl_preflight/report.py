@@ -97,7 +97,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Change:
-    """One kwarg that fix_kwargs changed, and why."""
+    """One kwarg that fix_kwargs changed, or would have, and why."""
 
     path: str
     before: Any
@@ -205,24 +205,25 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "path": change.path,
+        "before": json_value(change.before),
+        "after": json_value(change.after),
+        "code": change.code,
+        "applicability": change.applicability,
+        "reason": change.reason,
+    }
+
+
 def fixed_to_dict(fixed: Fixed) -> dict[str, Any]:
-    """The JSON of ``check --fix``: report/1 of the call as written, with the corrected kwargs and what is left."""
-    changes = [
-        {
-            "path": c.path,
-            "before": json_value(c.before),
-            "after": json_value(c.after),
-            "code": c.code,
-            "applicability": c.applicability,
-            "reason": c.reason,
-        }
-        for c in fixed.changes
-    ]
+    """The JSON of ``check --fix``: report/1 of the call as written, with the corrected kwargs, what was withheld and what is left."""
     return {
         **fixed.before.to_dict(),
         "fixed": {
             "kwargs": json_value(fixed.situation.request.kwargs),
-            "changes": changes,
+            "changes": [_change(change) for change in fixed.changes],
+            "withheld": [_change(change) for change in fixed.withheld],
             "remaining": fixed.after.to_dict()["findings"],
         },
     }

@@ -36,14 +36,19 @@ def report_schema() -> dict[str, Any]:
         "message": _TEXT, "stage": {"enum": ["import", "load", "forward", "train"]},
         "raises": {"anyOf": [_object({"type": _TEXT, "message": _TEXT}), {"type": "null"}]}, "fix": {"anyOf": [fix, {"type": "null"}]}, "docs": _TEXT,
     })  # fmt: skip
-    return {
-        "$schema": DIALECT, "title": report.SCHEMA,
-        **_object({
-            "schema": {"const": report.SCHEMA}, "version": _TEXT, "model": _OPTIONAL_TEXT, "purpose": _OPTIONAL_TEXT,
-            "verdict": {"enum": ["fails", "degraded", "incomplete", "ok"]}, "plan": {"type": ["object", "null"]}, "findings": _list(finding),
-            "skipped": _list(_object({"code": _TEXT, "name": _TEXT, "reason": _TEXT})), "notes": _list(_TEXT), "facts": {"type": "object"},
-        }),
-    }  # fmt: skip
+    change = _object(
+        {"path": _TEXT, "before": {}, "after": {}, "code": finding["properties"]["code"], "applicability": _TEXT, "reason": _TEXT}
+    )
+    fixed = _object(
+        {"kwargs": {"type": "object"}, "changes": _list(change), "withheld": _list(change), "remaining": _list(finding)}
+    )
+    whole = _object({
+        "schema": {"const": report.SCHEMA}, "version": _TEXT, "model": _OPTIONAL_TEXT, "purpose": _OPTIONAL_TEXT,
+        "verdict": {"enum": ["fails", "degraded", "incomplete", "ok"]}, "plan": {"type": ["object", "null"]}, "findings": _list(finding),
+        "skipped": _list(_object({"code": _TEXT, "name": _TEXT, "reason": _TEXT})), "notes": _list(_TEXT), "facts": {"type": "object"},
+    })  # fmt: skip
+    whole["properties"]["fixed"] = fixed  # of check --fix alone
+    return {"$schema": DIALECT, "title": report.SCHEMA, **whole}
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:

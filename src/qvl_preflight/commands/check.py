@@ -14,7 +14,11 @@ from qvl_preflight.rule import select_rules
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     call_options(parser)
-    parser.add_argument("--fix", action="store_true", help="print the corrected call; the exit code is that of the corrected call")
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="print the corrected call, where one works; the exit code is that of the call that is printed",
+    )
     parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix: apply edits that may change the result")
     report_options(parser)
 
@@ -33,4 +37,4 @@ def run(arguments: argparse.Namespace) -> int:
         from qvl_preflight.render.terminal import print_fixed
 
         cli_output.write_by(lambda stream: print_fixed(fixed, stream, color=False if arguments.no_color else None))
-    return exit_code(fixed.after, arguments.fail_on)
+    return exit_code(fixed.handed_back, arguments.fail_on)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.missing import MISSING
 from qvl_preflight.render.machine import because, machine_lines, plan_line
 from qvl_preflight.render.words import STAGE, headline, shown, verdict_of_call
+from qvl_preflight.report import Applicability, Severity
 from qvl_preflight.request import show
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def fixed_lines(fixed: Fixed, width: int = 80) -> list[Line]:
     """The corrected call, why each key changed, and what no argument mends."""
     request = fixed.situation.request
     lines = list(_head(fixed.before, width))
-    if not fixed.changes:
+    if fixed.withheld:
+        lines += _withheld(fixed, width)
+    elif not fixed.changes:
         lines += [(), _line("No argument was changed.")]
         if fixed.before.off:
             return lines
@@ -50,7 +53,8 @@ def fixed_lines(fixed: Fixed, width: int = 80) -> list[Line]:
     left = fixed.after.findings
     if not fixed.changes and not left and fixed.after.verdict == "ok":
         return [*lines, *_notes(fixed.after.notes, width)]
-    lines += _title(f"{_what_is_left(fixed.after)}: {verdict_of_call(fixed.after)}", width)
+    what = "What would be left" if fixed.withheld else _what_is_left(fixed.after)
+    lines += _title(f"{what}: {verdict_of_call(fixed.after)}", width)
     for number, finding in enumerate(left, 1):
         lines += _finding(number, finding, width)
     lines += _skipped(fixed.after, width)
@@ -62,6 +66,46 @@ def _what_is_left(after: Report) -> str:
     if after.findings:
         return "What is left"
     return "The corrected call is clean" if after.verdict == "ok" else "The corrected call"
+
+
+def _withheld(fixed: Fixed, width: int) -> list[Line]:
+    """Which edits were not made, what the call would still meet, and what has to be done first."""
+    edits = ", ".join(
+        f"{each.path} dropped" if each.after is MISSING else f"{each.path}={show(each.after)}" for each in fixed.withheld
+    )
+    unmended = fixed.after.at_least(Severity.ERROR)
+    first = [step for finding in unmended for step in _first(finding, fixed.after)]
+    it = "it" if len(fixed.withheld) == 1 else "them"
+    would = "would still" if fixed.before.at_least(Severity.ERROR) else "would"
+    rows: list[Row] = [(f"With {it}", f"{_met(unmended[0], would)} ({unmended[0].code})", None)]
+    rows += [("First" if number == 0 else "", text, style) for number, (text, style) in enumerate(dict.fromkeys(first))]
+    rows.append(("Then", "ask for the corrected call again", None) if first else ("", "Nothing is known that mends it.", None))
+    return [*_title(f"Not applied: {edits}", width), *_grid(rows, width)]
+
+
+def _met(finding: Finding, would: str) -> str:
+    if finding.raises is None:
+        return finding.message
+    stage = STAGE[finding.stage]
+    return f"{stage[0].lower()}{stage[1:]} {would} raise {finding.raises.type}{_said(finding.raises)}"
+
+
+def _first(finding: Finding, report: Report) -> Iterator[tuple[str, str | None]]:
+    """What mends it beside the arguments that may be changed unasked: a command, or leave to change more."""
+    fix = finding.fix
+    if fix is None:
+        return
+    if fix.applicability is Applicability.UNSAFE:
+        yield f"{fix.title}, which may change the result: --unsafe-fixes, or unsafe=True", None
+    elif fix.applicability is Applicability.REQUIRED and report.request is not None:
+        yield (
+            f'{fix.title}, for a purpose that is named: --purpose {report.request.purpose}, or purpose="{report.request.purpose}"',
+            None,
+        )
+    elif len(fix.commands) == 1:
+        yield fix.commands[0], "bold"
+    else:
+        yield fix.title, None
 
 
 def _why(changes: Iterable[Change]) -> Iterator[Row]:

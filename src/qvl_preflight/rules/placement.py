@@ -43,7 +43,8 @@ def invalid_device_map(plan: LoadPlan, request: Request, remedies: Remedies) -> 
     ```
 
     ## Fix safety
-    Safe where the meaning is plain: a strategy in the wrong case, "gpu" for the GPU, -1 for the CPU. Other strings are left to you; what they are near to is shown.
+    Safe where the meaning is plain: a strategy in the wrong case, "gpu" for the GPU, -1 for the CPU (as in pipeline(); the refusal
+    says so too). Other strings are left to you; what they are near to is shown.
     """
     yield from as_planned(plan, "QVL401", _meant(request, remedies))
 
@@ -222,10 +223,11 @@ def incomplete_device_map(plan: LoadPlan, remedies: Remedies) -> Iterator[Findin
     ```
 
     ## Fix safety
-    Unsafe: the whole model goes to one GPU; where you split on purpose, add the missing entries, or `""` for the rest.
+    Safe where the map names one device alone, the GPU of this process, and that has room for the model: all of it goes there; or the CPU on a machine
+    without a GPU. Unsafe where it names several: you split on purpose, so add the missing entries, or `""` for the rest.
     """
-    fix = remedies.on_gpu()
-    yield from as_planned(plan, "QVL404", Fix(fix.title, Applicability.UNSAFE, fix.edits) if fix else None)
+    fix, other = remedies.on_the_named_device(), remedies.on_gpu()
+    yield from as_planned(plan, "QVL404", fix or (Fix(other.title, Applicability.UNSAFE, other.edits) if other else None))
 
 
 @rule("QVL405", Severity.ERROR, topic="low-cpu-mem-conflict", symptoms=(r"requires `low_cpu_mem_usage=True`",))
@@ -273,7 +275,7 @@ def nothing_loaded(plan: LoadPlan, remedies: Remedies) -> Iterator[Finding]:
     ```
 
     ## Fix safety
-    Unsafe: an empty model may be what you wanted, to count parameters say.
+    Required: a model without values runs nothing. Made where you named the purpose; an empty model may be what you wanted, to count parameters say.
     """
-    fix = remedies.on_gpu()
-    yield from as_planned(plan, "QVL406", Fix(fix.title, Applicability.UNSAFE, fix.edits) if fix else None)
+    fix = remedies.on_cpu() if remedies.no_gpu else remedies.on_gpu()
+    yield from as_planned(plan, "QVL406", Fix(fix.title, Applicability.REQUIRED, fix.edits) if fix else None)
