@@ -113,7 +113,7 @@ class Request:
         """The half precision of a training step: TrainingArguments' ``fp16`` or ``bf16``, or what accelerate's own file names."""
         trainer = self.trainer or {}
         return frozenset(
-            name for name in ("fp16", "bf16") if trainer.get(name) is True or trainer.get("accelerate_mixed_precision") == name
+            name for name in ("fp16", "bf16") if is_on(trainer.get(name)) or trainer.get("accelerate_mixed_precision") == name
         )
 
     def with_edits(self, edits: Mapping[str, Any]) -> Request:
@@ -251,6 +251,11 @@ def show(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return repr(value) if value is None or isinstance(value, (bool, int, float, Missing)) else str(value)
+
+
+def is_on(value: Any) -> bool:
+    """A switch of TrainingArguments: True, or a text that says so, which counts as true there (as any text does)."""
+    return value is True or (isinstance(value, str) and value.lower() in ("true", "yes", "on", "1"))
 
 
 def device_name(value: Any) -> str | None:

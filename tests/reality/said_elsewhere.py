@@ -121,6 +121,7 @@ _SAID_BY: dict[str, tuple[str, ...]] = {
         r"No module named 'mpi4py",
     ),
     "a name is filled in at run time": (
+        r'is not a valid (OptimizerNames|SchedulerType|IntervalStrategy|SaveStrategy), please select one of',
         r'is not a valid BACKEND$',
         r'Unsupported backend: `BACKEND',
         r"does not support `device_map='\w+'`",

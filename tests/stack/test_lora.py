@@ -72,6 +72,65 @@ def test_older_releases(checkpoints: Path, release: str, peft: dict[str, Any], e
     assert raised(report(checkpoints / PLAIN, peft, "legacy", release)) == expected
 
 
+# What was run with each of these releases over a plain model: the setting, then the type and the words, per release.
+_OLD, _NEW = ("0.6.2", "0.8.2", "0.11.1", "0.13.2", "0.14.0", "0.16.0", "0.18.0"), ("0.21.2",)
+_NO_MODULES = "No `target_modules` passed"
+REFUSED: list[tuple[dict[str, Any], tuple[str, ...], str, str]] = [
+    ({"target_modules": []}, _OLD[:6], "ValueError", "Target modules set() not found"),
+    ({"target_modules": []}, ("0.18.0",), "ValueError", _NO_MODULES),
+    ({"target_modules": []}, _NEW, "NoMatchingPeftModuleError", _NO_MODULES),
+    ({"target_modules": ""}, _OLD[:6], "ValueError", "Target module"),
+    ({"target_modules": ""}, ("0.18.0",), "ValueError", _NO_MODULES),
+    ({"target_modules": ["q_proj"], "r": "8"}, _OLD + _NEW, "TypeError", "'<=' not supported"),
+    ({"target_modules": ["q_proj"], "r": 8.0}, _OLD + _NEW, "TypeError", "empty(): argument 'size'"),
+    ({"target_modules": ["q_proj"], "lora_alpha": "16"}, _OLD + _NEW, "TypeError", "unsupported operand type(s) for /: 'str' and"),
+    ({"target_modules": ["q_proj"], "lora_dropout": "0.1"}, _OLD + _NEW, "TypeError", "'>' not supported"),
+    ({"target_modules": ["q_proj"], "exclude_modules": ["q_proj"]}, _OLD[4:], "ValueError", "No modules were targeted"),
+    ({"target_modules": ["q_proj"], "exclude_modules": ".*q_proj"}, _NEW, "NoMatchingPeftModuleError", "No modules were targeted"),
+    ({"target_modules": ["q_proj"], "exclude_modules": "[q"}, _OLD[4:] + _NEW, "error", "unterminated character set"),
+    ({"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": "h"}, _OLD, "ValueError", "Target modules "),
+    ({"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": ["h", "b"]}, _NEW, "NoMatchingPeftModuleError", "Target modules "),
+    ({"target_modules": "[q_proj"}, _OLD + _NEW, "error", "unterminated character set"),
+    ({"target_modules": "*q_proj"}, _OLD + _NEW, "error", "nothing to repeat"),
+    *[({"target_modules": word}, _OLD, "ValueError", "Target modules ") for word in ("all", "all_linear", "q_proj,v_proj", "q_proj v_proj")],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("peft", "releases", "kind", "words"), REFUSED, ids=[str(case[0]) for case in REFUSED])
+def test_what_was_run_is_an_error(
+    checkpoints: Path, peft: dict[str, Any], releases: tuple[str, ...], kind: str, words: str
+) -> None:
+    """Each with the words of that release, and certain: an error, not a warning."""
+    for release in releases:
+        found = report(checkpoints / PLAIN, peft, "legacy", release)
+        assert found.plan is not None
+        first = next(entry for entry in found.plan.raises if entry.code.startswith("QVL81"))
+        assert (first.type, first.text[: len(words)], first.certain) == (kind, words, True), release
+
+
+@pytest.mark.parametrize("peft", [
+    {"target_modules": ["q_proj"], "exclude_modules": ["v_proj"]},
+    {"target_modules": ["q_proj", "lm_head"], "exclude_modules": ["q_proj"]},  # a head may be there without a tensor
+    {"target_modules": ["q_proj"], "exclude_modules": r".*\.0\..*"},
+    {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": "layers"},
+    {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": ["h", "layers"]},
+    {"target_modules": ["q_proj"], "layers_to_transform": 0, "layers_pattern": []},
+    {"target_modules": [], "target_parameters": ["q_proj.weight"]},
+    {"target_modules": [], "trainable_token_indices": [0]},
+    {"target_modules": ["q_proj"], "r": True},
+], ids=str)  # fmt: skip
+def test_what_runs_is_not_refused(checkpoints: Path, peft: dict[str, Any]) -> None:
+    """peft 0.21.2 adds adapters for these, or nothing is known against them."""
+    assert raised(report(checkpoints / PLAIN, peft)) is None
+
+
+def test_a_pattern_that_may_name_a_module_stays_a_warning(checkpoints: Path) -> None:
+    """A word can be the name of a module that a class has beside the tensors; its own names can differ from the file's."""
+    for wanted in ("score", r"visual\..*proj"):
+        found = report(checkpoints / PLAIN, {"target_modules": wanted}).findings
+        assert [(f.code, f.severity and f.severity.value) for f in found] == [("QVL811", "warning")]
+
+
 ON_GPTQ: list[tuple[dict[str, Any], str | None]] = [
     ({"target_modules": "all-linear"}, "QVL813"),
     ({"target_modules": ["q_proj"], "use_dora": True}, "QVL814"),

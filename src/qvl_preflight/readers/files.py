@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from qvl_preflight.json_files import Unreadable
 
 YAML_SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 1_000_000  # of a file that a person writes
+_FLOAT = re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+")
 
 
 def read_mapping(path: str, expected: str) -> dict[str, Any]:
@@ -50,13 +52,17 @@ def _yaml(path: str) -> Any:
             if isinstance(event, yaml.AliasEvent):
                 raise Unreadable(f"line {event.start_mark.line + 1} repeats another part by an alias (*), which is not followed")
     try:
-        return yaml.safe_load(data)
+        found = yaml.safe_load(data)
     except yaml.YAMLError as error:
         raise Unreadable(_where(error)) from error
     except RecursionError:
         raise Unreadable("nested too deep") from None
     except ValueError as error:  # a date that there is not
         raise Unreadable(str(error)) from error
+    # PyYAML takes 1e-4 for text; the programs that read these files make it the number that it is meant to be.
+    if isinstance(found, dict):
+        return {key: float(value) if isinstance(value, str) and _FLOAT.fullmatch(value) else value for key, value in found.items()}
+    return found
 
 
 def _events(yaml: Any, data: bytes) -> list[Any]:

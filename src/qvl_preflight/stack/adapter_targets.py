@@ -84,14 +84,18 @@ def modules_of(checkpoint: Checkpoint) -> Modules | None:
     return found if found.linear and not any(".experts." in name for name in layers) else None
 
 
-def hits(names: Iterable[str], targets: object) -> list[str]:
-    """The names that peft's target_modules mean: a list by the end of a name, a string as a pattern of all of it."""
+def hits(names: Iterable[str], targets: object, *, surely: bool = False) -> list[str]:
+    """The names that peft's target_modules mean: a list by the end of a name, a string as a pattern of all of it.
+
+    ``surely``: whatever the class puts before the names of the file, not one way or the other.
+    """
     if isinstance(targets, str):
         try:
             pattern = re.compile(targets)
         except re.error:
             return []
-        return [name for name in names if any(pattern.fullmatch(prefix + name) for prefix in _PREFIXES)]
+        enough = all if surely else any
+        return [name for name in names if enough(pattern.fullmatch(prefix + name) for prefix in _PREFIXES)]
     wanted = [str(target) for target in targets] if isinstance(targets, list) else []
     return [name for name in names if any(name == target or name.endswith(f".{target}") for target in wanted)]
 
@@ -101,10 +105,15 @@ def may_be_head(target: str) -> bool:
     return target.rpartition(".")[2] in _HEADS
 
 
-def in_blocks(names: Iterable[str], indices: object) -> list[str]:
-    """The names that lie in these blocks (``layers_to_transform``: a number or a list of them)."""
+def in_blocks(names: Iterable[str], indices: object, pattern: object = None) -> list[str]:
+    """The names that lie in these blocks (``layers_to_transform``: a number or a list of them), under one of the names of ``layers_pattern``."""
     wanted = {indices} if isinstance(indices, int) else set(indices) if isinstance(indices, list) else set()
-    return [name for name in names if (found := re.search(r"\.(\d+)\.", name)) and int(found.group(1)) in wanted]
+    under = [pattern] if isinstance(pattern, str) else pattern if isinstance(pattern, list) else []
+    plain = [each for each in under if isinstance(each, str) and re.fullmatch(r"\w+", each)]
+    if len(plain) < len(under) or not plain:
+        plain = [r"(?:[^.]*)"]  # none is given, or one is a pattern of its own: any list of blocks
+    block = re.compile(rf"(?:^|\.)(?:{'|'.join(plain)})\.(\d+)\.")
+    return [name for name in names if (found := block.search(name)) and int(found.group(1)) in wanted]
 
 
 def in_vision(names: Iterable[str]) -> list[str]:

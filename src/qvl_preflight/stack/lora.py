@@ -1,4 +1,4 @@
-"""get_peft_model: which layers a LoraConfig reaches, and which of its settings a release of peft refuses.
+"""get_peft_model: which settings of a LoraConfig a release of peft refuses on a model, and which modules it saves or leaves out.
 
 Sources: peft 0.4 to 0.21 tuners/tuners_utils.py inject_adapter, tuners/lora/model.py, tuners/lora/layer.py, config.py. Run on a CPU with 0.8.2 and 0.21.2
 over plain, 4-bit, 8-bit and GPTQ models.
@@ -11,28 +11,17 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Stage, WillRaise
-from qvl_preflight.stack.adapter_targets import Modules, hits, in_blocks, in_vision, may_be_head, modules_of, nearest
-from qvl_preflight.stack.lora_defaults import maps
+from qvl_preflight.request import show
+from qvl_preflight.stack.adapter_targets import hits, in_vision, may_be_head, modules_of
 from qvl_preflight.unknown import Unknown, need
-from qvl_preflight.versions import ByRelease, Evidence, Row
+from qvl_preflight.versions import Evidence
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Quantization, Situation
 
-_NOT_FOUND = ByRelease(
-    "peft",
-    Row("0.4", "0.20", "ValueError", Evidence.RUN, "peft 0.8.2 tuners/tuners_utils.py:307"),
-    Row("0.20", None, "NoMatchingPeftModuleError", Evidence.RUN, "peft 0.21.2 tuners/tuners_utils.py:1069"),
-)
-_ALL_LINEAR = ByRelease(
-    "peft",
-    Row("0.8", "0.17", "Target modules set() not found in the base model.", Evidence.RUN, "peft 0.8.2 tuners/tuners_utils.py:307"),
-    Row("0.17", "0.21", "", Evidence.SOURCE, "peft 0.17.1, 0.19.0 tuners/tuners_utils.py: the words differ"),
-    Row("0.21", None, "No `target_modules` passed but also no `target_parameters` found.", Evidence.RUN, "peft 0.21.2 tuners/tuners_utils.py:1061"),
-)  # fmt: skip
 _TASKS = ("SEQ_CLS", "SEQ_2_SEQ_LM", "CAUSAL_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION")
 _INTEGER_LAYERS = ("gptq", "awq", "bitsandbytes")
-_PACKED = ("gptq", "awq")  # their layers are no torch.nn.Linear, and have no `weight`
+PACKED = ("gptq", "awq")  # their layers are no torch.nn.Linear, and have no `weight`
 
 
 def config(situation: Situation) -> Mapping[str, Any] | None:
@@ -47,10 +36,10 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     given = config(situation)
     if given is None:
         return
-    rank, task = given.get("r"), given.get("task_type")
-    if isinstance(rank, int) and not isinstance(rank, bool) and rank <= 0 and situation.packages.at_least("peft", 0, 6):
-        text = f"`r` should be a positive integer value but the value passed is {rank}"
-        yield WillRaise("QVL814", Stage.ADAPTERS, "ValueError", text, "lora-rank", f"r={rank} is no rank", evidence=Evidence.RUN)
+    task = given.get("task_type")
+    if situation.packages.at_least("peft", 0, 6):
+        yield from _rank(given.get("r"))
+        yield from _numbers(given)
     if isinstance(task, str) and task not in _TASKS and situation.packages.at_least("peft", 0, 14):
         why = f'task_type="{task}" is none of {", ".join(_TASKS)}'
         yield WillRaise(
@@ -61,14 +50,38 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         yield from _on_quantized(situation, given, quantization)
 
 
+def _rank(rank: Any) -> Iterator[WillRaise]:
+    if isinstance(rank, int) and not isinstance(rank, bool) and rank <= 0:
+        text = f"`r` should be a positive integer value but the value passed is {rank}"
+        yield WillRaise("QVL814", Stage.ADAPTERS, "ValueError", text, "lora-rank", f"r={rank} is no rank", evidence=Evidence.RUN)
+
+
+# A value of another kind: setting, type, what is wrong with it, what Python or torch says.
+_OTHER_KIND = (
+    ("r", str, "is text, and no number", "'<=' not supported between instances of 'str' and 'int'"),
+    ("r", float, "is no whole number", "empty(): argument 'size'"),
+    ("lora_alpha", str, "is text, and no number", "unsupported operand type(s) for /: 'str' and "),
+    ("lora_dropout", str, "is text, and no number", "'>' not supported between instances of 'str' and 'float'"),
+)
+
+
+def _numbers(given: Mapping[str, Any]) -> Iterator[WillRaise]:
+    """r, lora_alpha and lora_dropout that are no numbers of their kind (run with 0.6.2 to 0.21.2)."""
+    for name, kind, is_wrong, text in _OTHER_KIND:
+        if isinstance(value := given.get(name), kind):
+            why = f"{name}={show(value)} {is_wrong}"
+            yield WillRaise("QVL814", Stage.ADAPTERS, "TypeError", text, "lora-rank", why, evidence=Evidence.RUN)
+
+
 def _on_quantized(situation: Situation, given: Mapping[str, Any], quantization: Quantization) -> Iterator[WillRaise]:
     release = situation.packages.release("peft") or (0,)
     method, start = quantization.method, given.get("init_lora_weights")
-    packed = method in _PACKED
+    packed = method in PACKED
     if packed and given.get("use_dora") is True and release >= ((0, 15) if method == "awq" else (0, 10)):
         name = "AwqLoraLinear" if method == "awq" else "GPTQLoraLinear" if release >= (0, 15) else "QuantLinear"
         text, why = f"{name} does not support DoRA yet, please set it to False", f"peft has no DoRA for {method.upper()} layers"
-        evidence = Evidence.RUN if release >= ((0, 20) if method == "awq" else (0, 21)) else Evidence.SOURCE
+        seen = release >= (0, 20) if method == "awq" else release >= (0, 21) or release[:2] == (0, 18)
+        evidence = Evidence.RUN if seen else Evidence.SOURCE
         yield WillRaise("QVL814", Stage.ADAPTERS, "ValueError", text, "lora-dora", why, evidence=evidence)
     if not isinstance(start, str) or release < (0, 10):
         return
@@ -80,86 +93,6 @@ def _on_quantized(situation: Situation, given: Mapping[str, Any], quantization: 
         why = f'init_lora_weights="{start}" starts from a decomposition of the weights, and {method.upper()} layers have none of that name'
         evidence = Evidence.RUN if release >= ((0, 20) if method == "awq" else (0, 21)) else Evidence.SOURCE
         yield WillRaise("QVL814", Stage.ADAPTERS, "AttributeError", "", "lora-init", why, evidence=evidence)
-
-
-def targets(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """ADAPTERS: target_modules that the model does not have, or that are no layers."""
-    given = config(situation)
-    if given is None or given.get("target_parameters") or draft.failed("no-train"):
-        return
-    if "target_modules" in given and given["target_modules"] is None:
-        yield from _default(situation)
-        return
-    wanted = given.get("target_modules")
-    if not wanted or not isinstance(wanted, (str, list)):
-        return
-    modules = modules_of(situation.checkpoint)
-    if modules is None:
-        return
-    if isinstance(wanted, str) and wanted.lower() == "all-linear" and situation.packages.at_least("peft", 0, 7):
-        yield from _all_linear(situation, draft, modules)
-        return
-    found = hits({**modules.layers, **dict.fromkeys(sorted(modules.containers))}, wanted)
-    if given.get("layers_to_transform") not in (None, []) and isinstance(wanted, list):
-        found = in_blocks(found, given["layers_to_transform"])
-    if not found:
-        yield from _not_found(situation, given, wanted, modules)
-    elif not given.get("exclude_modules"):
-        yield from _no_layers(modules, found, wanted)
-
-
-def _not_found(situation: Situation, given: Mapping[str, Any], wanted: str | list[Any], modules: Modules) -> Iterator[WillRaise]:
-    if isinstance(wanted, list) and any(may_be_head(str(name)) or str(name).count(".") > 1 for name in wanted):
-        return  # a head has no tensor of its own; a whole path hangs on how the class names its modules
-    condition, shown = None, ", ".join(map(str, wanted)) if isinstance(wanted, list) else wanted
-    why = f"no layer of the checkpoint is called {shown}; there are {', '.join(nearest(shown.split(', ')[0], modules))}"
-    if isinstance(wanted, list) and hits(modules.linear, wanted):
-        why = f"layers_to_transform={given['layers_to_transform']} names no block of this model"
-    elif isinstance(wanted, str) and hits(modules.linear, [wanted]):
-        why = f'the string "{wanted}" is a pattern for the whole name of a module, and none is called so; a list, ["{wanted}"], goes by the end'
-    elif isinstance(wanted, str):
-        why, condition = (
-            f"the pattern {wanted} matches no module of the checkpoint",
-            "the class names its modules as the checkpoint does",
-        )
-    row = _NOT_FOUND.row(situation.packages)
-    listed = f"{{'{wanted[0]}'}} not found in the base model." if isinstance(wanted, list) and len(wanted) == 1 else ""
-    text = f"Target modules {listed}" if isinstance(wanted, list) else f"Target modules {wanted} not found in the base model."
-    yield WillRaise("QVL811", Stage.ADAPTERS, row.value, text, "lora-targets", why, condition, row.evidence)
-
-
-def _no_layers(modules: Modules, found: list[str], wanted: str | list[Any]) -> Iterator[WillRaise]:
-    """Containers, and norms, whose weight is one row."""
-    for name in found:
-        shape = modules.layers.get(name)
-        holder = name in modules.containers and name not in modules.layers
-        if holder or (shape is not None and len(shape) == 1 and name not in modules.containers):
-            kind = "holds layers and is none itself" if holder else "is a norm and takes no adapter"
-            why = f"target_modules reaches {name}, which {kind}"
-            condition = None if isinstance(wanted, list) else "the class names its modules as the checkpoint does"
-            yield WillRaise("QVL812", Stage.ADAPTERS, "ValueError", "Target module ", "lora-targets", why, condition, Evidence.RUN)
-            return
-
-
-def _all_linear(situation: Situation, draft: Draft, modules: Modules) -> Iterator[WillRaise]:
-    """It means torch.nn.Linear, which the layers of bitsandbytes are and those of GPTQ and AWQ are not."""
-    quantization = need(draft.quantization)
-    if quantization is None or quantization.method not in _PACKED or any(shape for shape in modules.linear.values()):
-        return
-    row, kind = _ALL_LINEAR.row(situation.packages), _NOT_FOUND.value(situation.packages)
-    why = f'"all-linear" means torch.nn.Linear, which no layer of {quantization.method.upper()} is: nothing is found'
-    yield WillRaise("QVL813", Stage.ADAPTERS, kind, row.value, "lora-targets", why, evidence=row.evidence)
-
-
-def _default(situation: Situation) -> Iterator[WillRaise]:
-    """target_modules=None: peft's own list for the kind of model."""
-    model = situation.checkpoint.config.get("model_type")
-    release = situation.packages.release("peft")
-    if not isinstance(model, str) or release is None or maps(model, release) is not False:
-        return
-    text = "Please specify `target_modules` in `peft_config`"
-    why = f'target_modules is not given, and this peft has no list of its own for models of type "{model}"'
-    yield WillRaise("QVL811", Stage.ADAPTERS, "ValueError", text, "lora-targets", why, evidence=Evidence.RUN)
 
 
 def saved_modules(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
@@ -188,7 +121,7 @@ def quantized_copies(situation: Situation, quantization: Quantization | Unknown 
         return []
     kept = quantization.config.get("llm_int8_skip_modules")
     kept = kept if isinstance(kept, list) else []
-    packed = quantization.method in _PACKED
+    packed = quantization.method in PACKED
     return [
         name
         for name in hits(modules.linear, names)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Stage, WillRaise
-from qvl_preflight.request import Dtype
+from qvl_preflight.request import Dtype, is_on
 from qvl_preflight.stack import cuda
 from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Unknown, attempt, need
@@ -63,7 +63,7 @@ _BOTH = "At most one of fp16 and bf16 can be True, but not both"
 def both_precisions(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """TRAINER: fp16 and bf16 at once."""
     given = situation.request.trainer or {}
-    if given.get("fp16") is True and given.get("bf16") is True:
+    if is_on(given.get("fp16")) and is_on(given.get("bf16")):
         why = "fp16 and bf16 are both asked for, and a step has one precision"
         yield WillRaise("QVL809", Stage.TRAINER, "ValueError", _BOTH, "trainer-precision", why, evidence=Evidence.RUN)
 
@@ -71,7 +71,7 @@ def both_precisions(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def bf16(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """TRAINER: bf16 where TrainingArguments refuses it."""
     given = situation.request.trainer or {}
-    if not (given.get("bf16") is True or given.get("bf16_full_eval") is True) or situation.request.trains_on_cpu:
+    if not (is_on(given.get("bf16")) or is_on(given.get("bf16_full_eval"))) or situation.request.trains_on_cpu:
         return
     refusal = cuda.refusal(situation)
     if refusal is not None:
@@ -93,7 +93,7 @@ def bf16(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def fp16(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """TRAINER: fp16 without a GPU."""
     given = situation.request.trainer or {}
-    if not (given.get("fp16") is True or given.get("fp16_full_eval") is True):
+    if not (is_on(given.get("fp16")) or is_on(given.get("fp16_full_eval"))):
         return
     row = _FP16_REFUSED_UNTIL.row(situation.packages)
     if row.value is None or (situation.packages.release("torch") or (0,)) >= row.value:
