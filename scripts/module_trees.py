@@ -7,7 +7,6 @@ OUT.json… src/qvl_preflight/stack/module_trees.json`` puts the releases togeth
 from __future__ import annotations
 
 import json
-import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 DEPTHS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth", "encoder_layers", "decoder_layers", "num_decoder_layers", "num_encoder_layers",
 )  # fmt: skip
-LONGEST = 2500  # characters: above it a class is put together in ways of its own
+LONGEST = 3200  # characters: above it a class is put together in ways of its own
 MAPPINGS = (
     "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES", "MODEL_FOR_VISION_2_SEQ_MAPPING_NAMES",
     "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES", "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
@@ -195,20 +194,12 @@ def _load(path: str) -> dict[str, Any]:
 
 
 def _sort(node: dict[str, Any]) -> None:
-    """Buffers by name, since a release keeps them in no order; those of a few bytes are left out."""
-    kept = sorted(
-        buffer
-        for buffer in node.pop("b", [])
-        if "positions" in buffer[1] or math.prod(map(int, filter(_is_int, buffer[1]))) > 50000
-    )
+    """Buffers by name, since a release keeps them in no order."""
+    kept = sorted(node.pop("b", []))
     if kept:
         node["b"] = kept
     for child in [*node.get("c", {}).values(), *([node["each"]] if "each" in node else [])]:
         _sort(child)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int)
 
 
 if __name__ == "__main__":

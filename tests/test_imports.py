@@ -110,6 +110,7 @@ WITHIN_STACK = (
     "kernel_images",
     "auto_map",
     "module_tree",
+    "named_modules",
     "strategy_map",
     "transformers",
     "dtype_forms",

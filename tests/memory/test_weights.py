@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from qvl_preflight.checkpoint import Checkpoint
-from qvl_preflight.memory.weights import in_memory, once
+from qvl_preflight.memory.loaded import once
+from qvl_preflight.memory.loader import Loader
+from qvl_preflight.memory.weights import in_memory
 from qvl_preflight.plan import Quantization
 from qvl_preflight.safetensors import Tensor
 from qvl_preflight.testing.checkpoints import described
@@ -91,18 +93,56 @@ def test_what_is_quantised_already_lies_as_it_is_stored() -> None:
     assert total(tensors, "bfloat16", Quantization("fp8", {}, pre_quantized=True)) == 256 * 256 + 4 * 4
 
 
+def test_scales_of_gptq_are_float16_since_transformers_5() -> None:
+    """Whatever the call says: the layer's own dtype counts there."""
+    tensors = (tensor("model.layers.0.mlp.up_proj.scales", 16, 1024, dtype="F16"),)
+    how = Quantization("gptq", {}, pre_quantized=True)
+    assert [each.total_bytes for each in in_memory(described(tensors), "float32", how)] == [16 * 1024 * 2]
+    assert [each.total_bytes for each in in_memory(described(tensors), "float32", how, Loader((4, 57)))] == [16 * 1024 * 4]
+
+
+def test_experts_stay_as_they_are_since_transformers_5() -> None:
+    """They are one tensor then, and bitsandbytes takes linear layers; of a family that was not read it is not known."""
+    tensors = (tensor("model.layers.0.mlp.experts.0.up_proj.weight", 256, 256), tensor("model.layers.0.mlp.gate.weight", 4, 256))
+    how = Quantization("bitsandbytes", BNB, pre_quantized=False)
+    for release, expected in (((5, 0, 0), {"bfloat16"}), ((4, 57, 1), {"4bit"})):
+        found = in_memory(described(tensors, model_type="mixtral"), "bfloat16", how, Loader(release))
+        assert {each.dtype for each in found} == expected
+    with pytest.raises(Undecided):
+        in_memory(described(tensors, model_type="a-new-one"), "bfloat16", how)
+
+
 def test_a_layout_that_is_not_known_is_not_guessed() -> None:
     with pytest.raises(Undecided):
         total(llama(), "bfloat16", Quantization("hqq", {}, pre_quantized=False))
 
 
-def test_skipped_modules_stay_as_they_are() -> None:
-    """What llm_int8_skip_modules names, and the output layer."""
-    skip = Quantization("bitsandbytes", {**BNB, "llm_int8_skip_modules": ["mlp"]}, pre_quantized=False)
-    by_name = {each.name: each for each in in_memory(described(llama()), "bfloat16", skip)}
-    assert by_name["model.layers.0.mlp.up_proj.weight"].dtype == "bfloat16"
-    assert by_name["model.layers.0.self_attn.q_proj.weight"].dtype == "4bit"
-    assert by_name["lm_head.weight"].dtype == "bfloat16"
+@pytest.mark.parametrize(
+    ("release", "named", "stays"),
+    [
+        ((4, 57, 1), ["mlp"], ("mlp.up_proj",)),  # "mlp." is in the name
+        ((4, 57, 1), ["proj"], ()),
+        ((4, 37, 2), ["proj"], ("mlp.up_proj", "self_attn.q_proj")),  # any part of a name
+        ((5, 23, 0), ["mlp"], ()),  # from the beginning, or at the end
+        ((5, 23, 0), ["up_proj"], ("mlp.up_proj",)),
+        ((5, 23, 0), ["model.layers.0"], ("mlp.up_proj", "self_attn.q_proj")),
+        ((5, 23, 0), None, ("lm_head",)),
+    ],
+)
+def test_skipped_modules_stay_as_they_are(release: tuple[int, ...], named: list[str] | None, stays: tuple[str, ...]) -> None:
+    """What llm_int8_skip_modules names, each release in its way; the output layer only where nothing is named."""
+    skip = Quantization("bitsandbytes", {**BNB, "llm_int8_skip_modules": named}, pre_quantized=False)
+    by_name = {each.name: each for each in in_memory(described(llama()), "bfloat16", skip, Loader(release))}
+    for layer in ("mlp.up_proj", "self_attn.q_proj", "lm_head"):
+        name = f"{layer}.weight" if layer == "lm_head" else f"model.layers.0.{layer}.weight"
+        assert by_name[name].dtype == ("bfloat16" if layer in stays else "4bit"), layer
+
+
+def test_a_pattern_that_is_none() -> None:
+    """transformers 5 takes the names for regular expressions."""
+    skip = Quantization("bitsandbytes", {**BNB, "llm_int8_skip_modules": ["("]}, pre_quantized=False)
+    with pytest.raises(Undecided):
+        in_memory(described(llama()), "bfloat16", skip)
 
 
 def test_nothing_is_known_of_a_checkpoint_without_weights() -> None:

@@ -13,6 +13,7 @@ from qvl_preflight.checkpoint import Checkpoint
 from qvl_preflight.safetensors import Tensor
 from qvl_preflight.stack import module_tree
 from qvl_preflight.stack.module_tree import Counting
+from qvl_preflight.stack.named_modules import by_names
 from qvl_preflight.testing import machine
 from qvl_preflight.testing.files import write_safetensors
 
@@ -73,14 +74,14 @@ VIT = {
 
 
 def test_no_part_lies_inside_of_another() -> None:
-    model = module_tree.by_names(tuple(tensor(name, *shape) for name, shape in VIT.items()), Counting(4))
+    model = by_names(tuple(tensor(name, *shape) for name, shape in VIT.items()), Counting(4))
     assert [part.name for part in model.parts] == ["vit.embeddings", "vit.encoder.layer.0", "vit.encoder.layer.1", "classifier"]
 
 
 def test_a_module_around_the_blocks_is_no_part() -> None:
     """Its own tensors count alone: else the whole model would be one part."""
     tensors = (tensor("model.scale", 4), tensor("model.layers.0.w.weight", 4, 4), tensor("model.layers.1.w.weight", 4, 4))
-    model = module_tree.by_names(tensors, Counting(4))
+    model = by_names(tensors, Counting(4))
     assert {part.name for part in model.parts} == {"model.scale", "model.layers.0", "model.layers.1"}
 
 

@@ -90,12 +90,13 @@ def _asked(arguments: argparse.Namespace) -> Asked:
 
 
 def _call(case: Situation, arguments: argparse.Namespace, asked: Asked) -> Call:
-    from qvl_preflight.estimate import quantization_of
+    from qvl_preflight.estimate import loader_of, quantization_of
     from qvl_preflight.memory.fitting import FOUR_BITS, Call
     from qvl_preflight.planner import make_plan
     from qvl_preflight.unknown import Unknown, attempt
 
-    quantization = quantization_of(case, make_plan(case).quantization)
+    plan = make_plan(case)
+    quantization = quantization_of(case, plan.quantization)
     if quantization is None and arguments.purpose == "qlora":
         quantization = FOUR_BITS
     devices = case.devices
@@ -103,7 +104,7 @@ def _call(case: Situation, arguments: argparse.Namespace, asked: Asked) -> Call:
     dtype = arguments.dtype or (case.checkpoint.dtype if case.checkpoint.dtype in _DTYPES else "float32")
     old = attempt(lambda: case.packages.at_least("transformers", 5)) is False
     known = None if isinstance(capability, Unknown) or arguments.gpu else capability
-    return Call(case.checkpoint, dtype, quantization, arguments.attn, asked, known, release5=not old)
+    return Call(case.checkpoint, dtype, quantization, arguments.attn, asked, known, release5=not old, loader=loader_of(case, plan))
 
 
 def _rooms(case: Situation) -> list[Room]:

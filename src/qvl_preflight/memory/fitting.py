@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from qvl_preflight.memory.loader import NEWEST, Loader
 from qvl_preflight.memory.one_gpu import estimate
 from qvl_preflight.memory.result import MemoryEstimate
 from qvl_preflight.plan import Quantization
@@ -31,11 +32,19 @@ class Call:
     asked: Asked
     capability: tuple[int, int] | None = None
     release5: bool = True
+    loader: Loader = NEWEST
 
     def estimate(self) -> MemoryEstimate:
         """Raises Undecided where the weights are not known."""
         return estimate(
-            self.checkpoint, self.dtype, self.quantization, self.attention, self.asked, self.capability, release5=self.release5
+            self.checkpoint,
+            self.dtype,
+            self.quantization,
+            self.attention,
+            self.asked,
+            self.capability,
+            release5=self.release5,
+            loader=self.loader,
         )
 
 

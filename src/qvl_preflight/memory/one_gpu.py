@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qvl_preflight.memory import step
 from qvl_preflight.memory.allocator import rounded, whole
+from qvl_preflight.memory.loader import NEWEST, Loader
 from qvl_preflight.memory.loading import allocated
 from qvl_preflight.memory.parts import parts
 from qvl_preflight.memory.result import MemoryEstimate
@@ -28,19 +29,15 @@ _WIDE_WORKSPACE = 4096 * 1024 * 8  # since Hopper (torch aten/src/ATen/cuda/Cubl
 
 def estimate(
     checkpoint: Checkpoint, dtype: str | Unknown, quantization: Quantization | Unknown | None, attention: str | None, asked: Asked | None,
-    capability: tuple[int, int] | None, *, release5: bool,
+    capability: tuple[int, int] | None, *, release5: bool, loader: Loader = NEWEST,
 ) -> MemoryEstimate:  # fmt: skip
     """The figures of one call. Raises Undecided where not even the weights are known."""
-    stored = in_memory(checkpoint, dtype, quantization)
+    stored = in_memory(checkpoint, dtype, quantization, loader)
     found = attempt(lambda: shape_of(checkpoint.config))
-    buffers = 0
-    notes: tuple[str, ...] = ()
-    if isinstance(found, Unknown):
-        notes = ("tables of positions that are not stored are not counted",)
-    else:
-        buffers = 2 * rounded(found.head_size // 2 * _FLOAT)  # rotary inv_freq, and the original of it
-    weights = allocated(stored, buffers, WIDTHS[need(dtype)], release5=release5)
-    result = MemoryEstimate(weights, peak_bytes=weights, modules=by_module(stored), notes=notes)
+    buffers, notes = _buffers(found, loader, WIDTHS[need(dtype)])
+    weights = allocated(stored, sum(map(rounded, buffers)), WIDTHS[need(dtype)], release5=release5)
+    exact = sum(tensor.total_bytes for tensor in stored) + sum(buffers)
+    result = MemoryEstimate(weights, peak_bytes=weights, tensor_bytes=exact, modules=by_module(stored), notes=notes)
     if asked is None:
         return result
     workspace = _WIDE_WORKSPACE if capability is None or capability[0] >= 9 else _SMALL_WORKSPACE
@@ -62,6 +59,15 @@ def estimate(
             adapter_bytes=why,
             peak_bytes=why,
         )
+
+
+def _buffers(shape: Shape | Unknown, loader: Loader, width: int) -> tuple[list[int], tuple[str, ...]]:
+    """The bytes of each tensor that the class makes for itself, and what is not known of them."""
+    if loader.buffers is not None:
+        return [buffer.total_bytes(width) for buffer in loader.buffers], loader.notes
+    if isinstance(shape, Unknown):
+        return [], ("tables of positions that are not stored are not counted",)
+    return 2 * [shape.head_size // 2 * _FLOAT], ()  # rotary inv_freq, and the original of it
 
 
 def by_module(stored: Sequence[Stored]) -> dict[str, int]:

@@ -16,6 +16,7 @@ CONTEXT_BYTES = 800_000_000
 class MemoryEstimate:
     """Bytes on the GPU. What could not be worked out is Unknown, with the reason.
 
+    ``weights_bytes``: what torch.cuda.memory_allocated will show after the load; ``tensor_bytes``: the same tensors without what the allocator rounds up.
     ``peak_bytes``: what torch.cuda.max_memory_allocated will show for the step; where no step is asked for, of the load. The parts do not all meet at that
     moment: it is no more than their sum. ``context_bytes``, about, comes on top. ``adapter_bytes``: LoRA's own weights. ``prepared_bytes``: what
     prepare_model_for_kbit_training adds. ``workspace_bytes``: of cuBLAS.
@@ -30,6 +31,7 @@ class MemoryEstimate:
     prepared_bytes: int = 0
     workspace_bytes: int = 0
     peak_bytes: int | Unknown = 0
+    tensor_bytes: int = 0
     context_bytes: int = CONTEXT_BYTES
     modules: Mapping[str, int] = field(default_factory=dict)
     devices: Mapping[str, int] = field(default_factory=dict)

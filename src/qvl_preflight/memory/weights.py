@@ -1,16 +1,17 @@
 """The bytes of a model's weights in memory: every tensor of the checkpoint, in the layout that the call gives it.
 
-Layouts: bitsandbytes 0.41 to 0.50 functional.py quantize_4bit, nn/modules.py Linear8bitLt; transformers 4.30 to 5.23 integrations/bitsandbytes.py
-(get_keys_to_not_convert). Held against what torch.cuda.memory_allocated showed on an H100 (tests/memory).
+Held against real loads on a CPU, to the byte (tests/reality/test_weights.py), and against torch.cuda.memory_allocated on an H100 (tests/memory).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from qvl_preflight.memory import bitsandbytes
+from qvl_preflight.memory.loaded import EMBEDDINGS, biases_made, loaded
+from qvl_preflight.memory.loader import NEWEST, Loader
 from qvl_preflight.unknown import Undecided, Unknown
 
 if TYPE_CHECKING:
@@ -20,11 +21,9 @@ if TYPE_CHECKING:
 
 WIDTHS = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 FLOATS = ("F64", "F32", "F16", "BF16")
-_BLOCK = 64  # weights that share one scale: bitsandbytes' default, which transformers leaves alone
-_NESTED = 256  # scales that share one, with double quantisation
-_CODES = {4: 16 * 4, 8: 256 * 4}  # the tables of values, float32, one for each layer (and one for its scales)
-_EMBEDDINGS = re.compile(r"(^|\.)(wte|wpe|shared|[a-z_]*embed[a-z_]*)(\.|$)")
-_HEADS = ("lm_head", "embed_out", "output")
+_EIGHT_BITS = ("F8_E4M3", "F8_E5M2")
+_SCALES = ("weight_scale", "weight_scale_inv", "input_scale", "activation_scale")
+_CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 # Methods whose weights lie in memory as they lie in the file, once a float is converted. Others are worked out, or not known.
 _AS_STORED = ("gptq", "awq", "fp8", "compressed-tensors", "mxfp4", "fbgemm_fp8", "aqlm", "spqr", "vptq", "bitnet")
 
@@ -45,7 +44,9 @@ class Stored:
         return self.weight_bytes + self.extra_bytes
 
 
-def in_memory(checkpoint: Checkpoint, dtype: str | Unknown, quantization: Quantization | Unknown | None) -> tuple[Stored, ...]:
+def in_memory(
+    checkpoint: Checkpoint, dtype: str | Unknown, quantization: Quantization | Unknown | None, loader: Loader = NEWEST
+) -> tuple[Stored, ...]:
     """Every tensor of the checkpoint as the call loads it. Raises Undecided where tensors, dtype or layout are not known."""
     weights = checkpoint.weights
     for value in (weights, dtype, quantization):
@@ -54,67 +55,94 @@ def in_memory(checkpoint: Checkpoint, dtype: str | Unknown, quantization: Quanti
     assert not isinstance(weights, Unknown)
     assert isinstance(dtype, str)
     assert not isinstance(quantization, Unknown)
-    return tuple(_stored(tensor, dtype, quantization) for tensor in once(checkpoint.config, weights.tensors))
+    return tuple(_all(checkpoint.config, weights.tensors, dtype, quantization, loader))
 
 
-def once(config: Mapping[str, Any], tensors: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    """The tensors without an output layer that is tied to the input embedding: it is written by some, and is no memory of its own."""
-    tied = _tied(config)
-    embeds = any(_EMBEDDINGS.search(tensor.name) for tensor in tensors)
-    for tensor in tensors:
-        if not (tied and embeds and tensor.name.rpartition(".")[0].rpartition(".")[2] in _HEADS):
-            yield tensor
+def _all(
+    config: Mapping[str, object], tensors: tuple[Tensor, ...], dtype: str, quantization: Quantization | None, loader: Loader
+) -> Iterator[Stored]:
+    layout = _Layout(config, {tensor.name for tensor in tensors}, dtype, quantization, loader)
+    for tensor in loaded(config, tensors, quantization, loader):
+        if not layout.is_dropped(tensor):
+            yield layout.stored(tensor)
+    width = WIDTHS.get(dtype, 2)
+    for module, count in biases_made(tensors, loader).items():
+        yield Stored(f"{module}.bias", count, dtype, count * width)
 
 
-def _tied(config: Mapping[str, Any]) -> bool:
-    """Nested configurations of a model with several towers say it each for itself; the default is that they are tied."""
-    text = config.get("text_config")
-    said = config.get("tie_word_embeddings", text.get("tie_word_embeddings") if isinstance(text, Mapping) else None)
-    return said is True
+@dataclass(frozen=True)
+class _Layout:
+    """What a call makes of each tensor."""
 
+    config: Mapping[str, object]
+    names: set[str]
+    dtype: str
+    quantization: Quantization | None
+    loader: Loader
 
-def _stored(tensor: Tensor, dtype: str, quantization: Quantization | None) -> Stored:
-    count = tensor.count
-    if quantization is not None and not quantization.pre_quantized:
-        if quantization.method != "bitsandbytes":
-            raise Undecided(f"the layout that {quantization.method} gives the weights")
-        if is_linear(tensor) and not _left_alone(tensor.name, quantization.config):
-            return _bitsandbytes(tensor, count, quantization)
-    elif quantization is not None and quantization.method not in (*_AS_STORED, "bitsandbytes"):
-        raise Undecided(f"the layout that {quantization.method} gives the weights")
-    if tensor.dtype not in FLOATS or (quantization is not None and quantization.pre_quantized and _keeps(tensor, quantization)):
-        return Stored(tensor.name, count, tensor.dtype, tensor.total_bytes)
-    return Stored(tensor.name, count, dtype, count * WIDTHS.get(dtype, 2))
+    def is_dropped(self, tensor: Tensor) -> bool:
+        """The scales of fp8 weights that are turned back, or taken for plain ones by a release that knows no fp8."""
+        return (self._turned_back or self.quantization is None) and tensor.name.rpartition(".")[2] in _SCALES
 
+    def stored(self, tensor: Tensor) -> Stored:
+        """Raises Undecided for a method whose layout is not known."""
+        how = self.quantization
+        if how is not None and not how.pre_quantized:
+            if how.method != "bitsandbytes":
+                raise Undecided(f"the layout that {how.method} gives the weights")
+            if is_linear(tensor) and not self._stays(tensor, how):
+                return _bitsandbytes(tensor, how, self.config.get("model_type"))
+        elif how is not None and how.method not in (*_AS_STORED, "bitsandbytes"):
+            raise Undecided(f"the layout that {how.method} gives the weights")
+        tables = self.loader.table_bytes if tensor.name.endswith(".qweight") else 0
+        floating = tensor.dtype in FLOATS or (tensor.dtype in _EIGHT_BITS and (how is None or self._turned_back))
+        if not floating or (how is not None and how.pre_quantized and self._keeps(tensor, how)):
+            offset = bitsandbytes.OFFSET if tensor.name.endswith(".weight.nested_absmax") else 0
+            return Stored(tensor.name, tensor.count, tensor.dtype, tensor.total_bytes, tables + offset)
+        dtype = self.dtype if not self._has_half_scales(tensor, how) else "float16"
+        return Stored(tensor.name, tensor.count, dtype, tensor.count * WIDTHS.get(dtype, 2))
 
-def _keeps(tensor: Tensor, quantization: Quantization) -> bool:
-    """Scales that stay float32 whatever the dtype."""
-    return quantization.method in ("bitsandbytes", "fp8", "fbgemm_fp8") and tensor.dtype == "F32"
+    @property
+    def _turned_back(self) -> bool:
+        return self.loader.dequantises and self.quantization is not None and self.quantization.method == "fp8"
+
+    def _has_half_scales(self, tensor: Tensor, how: Quantization | None) -> bool:
+        """gptqmodel's layers have them in float16 (nn_modules/qlinear/__init__.py); transformers 4 casts them, 5 takes the layer's dtype."""
+        of_kernel = how is not None and how.method in ("gptq", "awq") and tensor.name.endswith(".scales")
+        return of_kernel and self.loader.transformers >= (5,)
+
+    def _stays(self, tensor: Tensor, how: Quantization) -> bool:
+        return bitsandbytes.keeps_full_weights(how.config) or bitsandbytes.left_alone(
+            tensor.name, how.config, self.loader, self.config.get("model_type")
+        )
+
+    def _keeps(self, tensor: Tensor, how: Quantization) -> bool:
+        """What keeps its dtype whatever the call says. Where stored weights are converted, 5.23 reads every weight as it is stored (get_new_dtype)."""
+        release = self.loader.transformers
+        as_stored = release >= (5, 23) and tensor.name.endswith(".weight")
+        if how.method in ("fp8", "fbgemm_fp8"):
+            return as_stored and tensor.dtype in FLOATS if self._turned_back else tensor.dtype == "F32"
+        if how.method != "bitsandbytes":
+            return False
+        quantised = f"{tensor.name}.absmax" in self.names
+        return (quantised and release >= (5,)) or bitsandbytes.is_state(tensor.name) or as_stored
 
 
 def is_linear(tensor: Tensor) -> bool:
     """Is it the weight of a linear layer, by its name and shape? Convolutions have more dimensions, norms one."""
     return (
-        tensor.name.endswith(".weight")
-        and len(tensor.shape) == 2
-        and tensor.dtype in FLOATS
-        and not _EMBEDDINGS.search(tensor.name)
+        tensor.name.endswith(".weight") and len(tensor.shape) == 2 and tensor.dtype in FLOATS and not EMBEDDINGS.search(tensor.name)
     )
 
 
-def _left_alone(name: str, config: Mapping[str, Any]) -> bool:
-    """The layers that stay as they are: the output layer, and those that llm_int8_skip_modules names instead of it or beside it."""
-    named = config.get("llm_int8_skip_modules")
-    kept = (*_HEADS, *map(str, named)) if isinstance(named, list) else _HEADS
-    parts = name.split(".")[:-1]
-    return any(key in parts or f".{'.'.join(parts)}.".find(f".{key}.") >= 0 for key in kept)
+def _is_transposed(name: str, model_type: object) -> bool:
+    """GPT-2's layers (pytorch_utils.py Conv1D) have inputs before outputs."""
+    return model_type in _CONV1D and name.removesuffix(".weight").rpartition(".")[2] in ("c_attn", "q_attn", "c_proj", "c_fc")
 
 
-def _bitsandbytes(tensor: Tensor, count: int, quantization: Quantization) -> Stored:
-    if quantization.bits == 8:
-        return Stored(tensor.name, count, "int8", count, tensor.shape[0] * 4)  # one scale a row
-    blocks = -(-count // _BLOCK)
-    if not quantization.config.get("bnb_4bit_use_double_quant"):
-        return Stored(tensor.name, count, "4bit", -(-count // 2), blocks * 4 + _CODES[4])
-    nested = -(-blocks // _NESTED) * 4 + 4
-    return Stored(tensor.name, count, "4bit", -(-count // 2), blocks + nested + _CODES[4] + _CODES[8])
+def _bitsandbytes(tensor: Tensor, how: Quantization, model_type: object) -> Stored:
+    count, bits = tensor.count, how.bits
+    double = bool(how.config.get("bnb_4bit_use_double_quant"))
+    rows = tensor.shape[1] if _is_transposed(tensor.name, model_type) else tensor.shape[0]
+    extra = bitsandbytes.extra_bytes(count, rows, bits, double=double)
+    return Stored(tensor.name, count, "int8" if bits == 8 else "4bit", count if bits == 8 else -(-count // 2), extra)

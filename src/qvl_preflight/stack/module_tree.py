@@ -1,7 +1,6 @@
 """The modules of a model in the order in which its class makes them, with the bytes of each tensor as the release counts them.
 
-Classes of transformers are in `module_trees.json` (written by `scripts/module_trees.py` from the releases themselves). What is not there, code
-that comes with a checkpoint say, is put together from the names of its tensors: embeddings, numbered blocks, the rest.
+Classes of transformers are in `module_trees.json`, written by `scripts/module_trees.py` from the releases themselves.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from qvl_preflight.checkpoint import Checkpoint
+from qvl_preflight.memory.loader import Buffer
 from qvl_preflight.safetensors import Tensor
 from qvl_preflight.stack.auto_map import Model, Part
 from qvl_preflight.versions import parse
@@ -58,56 +58,43 @@ def of_class(
     checkpoint: Checkpoint, tensors: tuple[Tensor, ...], class_name: str, release: tuple[int, ...], counting: Counting
 ) -> Model | None:
     """The model of a class of transformers; None where the class is not known, or the tensors are not its own."""
+    building = _built(checkpoint, tensors, class_name, release, counting)
+    return None if building is None else building.made
+
+
+def buffers_of(
+    checkpoint: Checkpoint, tensors: tuple[Tensor, ...], class_name: str, release: tuple[int, ...]
+) -> tuple[tuple[Buffer, ...], bool] | None:
+    """The buffers that the class makes, and whether their sizes are sure; None where the class is not known."""
+    building = _built(checkpoint, tensors, class_name, release, Counting(2))
+    return None if building is None else (tuple(building.found), not building.as_seen)
+
+
+def buffer_names(class_name: str) -> frozenset[str]:
+    """The buffers that any release of the class makes, ``*`` for the number of a block: where a file holds one, it is not loaded beside it."""
+    return frozenset(name for _, tree in rows_of(class_name) for name in _names_below("", tree.get("tree", {})))
+
+
+def _names_below(name: str, node: Mapping[str, Any]) -> Iterator[str]:
+    for buffer in node.get("b", ()):
+        yield _join(name, buffer[0])
+    for key, child in (*node.get("c", {}).items(), *([("*", node["each"])] if "each" in node else ())):
+        yield from _names_below(_join(name, key), child)
+
+
+def _built(
+    checkpoint: Checkpoint, tensors: tuple[Tensor, ...], class_name: str, release: tuple[int, ...], counting: Counting
+) -> _Building | None:
     rows = rows_of(class_name)
     around = [row for row in rows if row[0] <= release][-1:] + [row for row in rows if row[0] > release][:1]
     renames = [[], *(tree["renames"] for _, tree in rows if tree.get("renames"))]
     for _, tree in around:
         for patterns in renames if "tree" in tree else ():
             try:
-                return _Building(checkpoint.config, tree, _trie(tensors, patterns), counting).model()
+                return _Building(checkpoint.config, tree, _trie(tensors, patterns), counting)
             except _Unlike:
                 continue
     return None
-
-
-def by_names(tensors: tuple[Tensor, ...], counting: Counting) -> Model:
-    """The model as its tensors' names tell it."""
-    parts: dict[str, list[Tensor]] = {}
-    for tensor in tensors:
-        block = _BLOCK.match(tensor.name)
-        parts.setdefault(block.group(1) if block else tensor.name.rpartition(".")[0] or tensor.name, []).append(tensor)
-    parts = _without_overlap(parts)
-    names = sorted(parts, key=_rank)
-    sizes = [(tensor.name, bytes_of(tensor, counting)) for name in names for tensor in parts[name]]
-    return Model(tuple(Part(name, kept=name) for name in names), tuple(sizes))
-
-
-def _without_overlap(parts: dict[str, list[Tensor]]) -> dict[str, list[Tensor]]:
-    """No part inside of another: a module with tensors of its own stays whole, or, where it holds numbered blocks, they count alone."""
-    found: dict[str, list[Tensor]] = {}
-    for name, tensors in parts.items():
-        holders = [other for other in parts if name.startswith(f"{other}.") and not _holds_blocks(other, parts)]
-        if holders:
-            found.setdefault(min(holders, key=len), []).extend(tensors)
-        elif _holds_blocks(name, parts):
-            found |= {tensor.name: [tensor] for tensor in tensors}
-        else:
-            found.setdefault(name, []).extend(tensors)
-    return found
-
-
-def _holds_blocks(name: str, parts: Iterable[str]) -> bool:
-    return any(other.startswith(f"{name}.") and _BLOCK.match(f"{other}.") and not _BLOCK.match(f"{name}.") for other in parts)
-
-
-_BLOCK = re.compile(r"^(.*?\.\d+)\.")
-
-
-def _rank(name: str) -> tuple[int, str, int]:
-    number = re.search(r"^(.*)\.(\d+)$", name)
-    if number:
-        return 1, number.group(1), int(number.group(2))
-    return (0 if re.search(r"emb|wte|wpe", name) else 2), name, 0
 
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -140,6 +127,8 @@ def _trie(tensors: tuple[Tensor, ...], patterns: list[list[str]]) -> Trie:
     root: Trie = {}
     for tensor in tensors:
         name = tensor.name
+        if _OF_BNB.search(name):  # below the name of the weight that it describes
+            continue
         for pattern, replacement in patterns:
             name = re.sub(pattern, replacement, name)
         *path, last = name.split(".")
@@ -163,11 +152,12 @@ class _Building:
         )
         self.sizes: dict[str, float] = {}
         self.buffers: list[tuple[str, float]] = []
-        self.seen_elsewhere: float = (
-            0  # bytes of buffers whose shape was recorded as numbers: another configuration may make others
-        )
+        self.found: list[Buffer] = []
+        self.as_seen = False  # a buffer's shape was recorded as numbers: another configuration may make another
+        self.seen_elsewhere: float = 0  # bytes of those that are large
+        self.made = self._model()
 
-    def model(self) -> Model:
+    def _model(self) -> Model:
         """Raises _Unlike where a tensor has no place in the tree."""
         root = self._part("", self.row["tree"], self.trie)
         ties = self._tied()
@@ -182,6 +172,9 @@ class _Building:
             size = self._buffer(*buffer[1:])
             self.buffers.append((_join(name, buffer[0]), size))
             self.seen_elsewhere += size * any(isinstance(number, int) and number > _SMALL for number in buffer[1])
+            self.as_seen |= any(isinstance(number, int) and number > 1 for number in buffer[1])
+            count = math.prod(map(self._dimension, buffer[1]))
+            self.found.append(Buffer(_join(name, buffer[0]), count, buffer[2], bool(buffer[3])))
         if "each" in node:
             numbers = sorted(map(int, trie)) if all(key.isdecimal() for key in trie) else []
             if numbers != list(range(len(trie))):

@@ -10,6 +10,7 @@ from qvl_preflight.stack import accelerate, module_tree
 from qvl_preflight.stack.auto_map import Budgets, Device, Model, Way, balanced, infer
 from qvl_preflight.stack.cuda import available
 from qvl_preflight.stack.module_tree import Counting
+from qvl_preflight.stack.named_modules import by_names
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -102,7 +103,7 @@ def model_of(
         found = module_tree.of_class(situation.checkpoint, tensors, written, release, counting)
         if found is not None and not found.about:
             return found, True
-    return module_tree.by_names(tensors, counting), False
+    return by_names(tensors, counting), False
 
 
 def _counting(situation: Situation, dtype: str | Unknown, quantization: Quantization | None) -> Counting:
