@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qvl_preflight.memory.ranks import Sharing
 from qvl_preflight.memory.training import full
 from qvl_preflight.memory.weights import WIDTHS, Stored, in_memory
 from qvl_preflight.safetensors import Tensor
@@ -53,9 +54,7 @@ def test_loads(load: dict[str, Any]) -> None:
 @pytest.mark.parametrize("run", SEEN["trainings"], ids=lambda run: run["dtype"])
 def test_full_training(run: dict[str, Any]) -> None:
     """AdamW under a Trainer with bf16=True: what is said to be held is held, and the step that fits is not said to be too much."""
-    held = full(
-        stored(llama(run["layers"], 4096, 11008), run["dtype"]), {"bf16": True}, ranks=1, stage=0, fsdp=False, offload=False
-    )
+    held = full(stored(llama(run["layers"], 4096, 11008), run["dtype"]), {"bf16": True})
     assert held.weights == run["parameters"] * WIDTHS[run["dtype"]]
     assert held.total_bytes == 4 * held.weights
     assert (held.total_bytes > SEEN["total_bytes"]) == ("raises" in run)
@@ -67,7 +66,7 @@ def test_states_by_optimizer() -> None:
     """In bytes for each weight; what is not known, or lies elsewhere, counts as nothing."""
     tensors = stored(llama(1, 256, 512), "float32")
     count = sum(each.count for each in tensors)
-    seen = {name: full(tensors, {"optim": name}, ranks=1, stage=0, fsdp=False, offload=False).states / count for name in (
+    seen = {name: full(tensors, {"optim": name}).states / count for name in (
         "adamw_torch", "adamw_torch_fused", "adamw_8bit", "adamw_torch_4bit", "lion_32bit", "rmsprop", "adafactor", "sgd", "paged_adamw_8bit", "new_one",
     )}  # fmt: skip
     assert list(seen.values()) == [8, 8, 2, 1, 4, 4, 0, 0, 0, 0]
@@ -77,5 +76,5 @@ def test_states_by_optimizer() -> None:
 def test_zero_divides_by_its_stage(stage: int, each: float) -> None:
     """Mixed precision holds 16 bytes for each weight: states from stage 1 on, gradients from 2 on, weights with 3."""
     tensors = stored(llama(1, 256, 512), "float32")
-    held = full(tensors, {"deepspeed": {"zero_optimization": {"stage": stage}}}, ranks=4, stage=stage, fsdp=False, offload=False)
+    held = full(tensors, {"deepspeed": {"zero_optimization": {"stage": stage}}}, Sharing(4, 4, stage))
     assert held.total_bytes == int(sum(tensor.count for tensor in tensors) * each)

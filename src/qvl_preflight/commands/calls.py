@@ -18,13 +18,13 @@ def situation(arguments: argparse.Namespace) -> Situation:
 
     kwargs = (read_json(arguments.kwargs, dict) if arguments.kwargs else {}) | read_pairs(arguments.pairs)
     case = api.situation(
-        arguments.model, arguments.purpose, arguments.loader, _file_or_object(arguments.peft), _file_or_object(arguments.trainer), arguments.facts, kwargs,
+        arguments.model, arguments.purpose, arguments.loader, file_or_object(arguments.peft), file_or_object(arguments.trainer), arguments.facts, kwargs,
         arguments.timeout if arguments.online else False,
     )  # fmt: skip
     return replace(case, facts=elsewhere(case.facts, case.request.trainer))
 
 
-def _file_or_object(given: str | None) -> Any:
+def file_or_object(given: str | None) -> Any:
     """``--trainer`` and ``--peft``: a file, or an object in JSON in place of its name. Raises InputError."""
     from qvl_preflight.cli_values import read_json
 

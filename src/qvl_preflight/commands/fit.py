@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from typing import TYPE_CHECKING
 
 from qvl_preflight import cli_output
+from qvl_preflight.commands.calls import file_or_object
 from qvl_preflight.commands.options import online_options
-from qvl_preflight.exceptions import InputError
 
 if TYPE_CHECKING:
-    from qvl_preflight.memory.asked import Asked
-    from qvl_preflight.memory.fitting import Call, Room
-    from qvl_preflight.plan import Situation
+    from qvl_preflight.fit_call import Wanted
 
-_UNITS = {"": 1, "B": 1, "GB": 10**9, "MB": 10**6, "GIB": 2**30, "MIB": 2**20, "G": 2**30}
 _DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -25,109 +21,97 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--purpose",
         choices=("inference", "lora", "qlora", "full"),
-        default="inference",
-        help="what is done with it (default: inference)",
+        help="what is done with it (default: as --peft and --trainer say, else inference)",
     )
-    parser.add_argument("--batch-size", metavar="N", type=int, default=1, help="sequences at once (default: 1)")
-    parser.add_argument("--seq-len", metavar="N", type=int, default=2048, help="tokens of a sequence (default: 2048)")
-    parser.add_argument("--new-tokens", metavar="N", type=int, default=256, help="inference: tokens to generate (default: 256)")
-    parser.add_argument("--gradient-checkpointing", action="store_true", help="training: work activations out twice")
-    parser.add_argument(
-        "--optimizer", metavar="NAME", default="adamw_torch", help="training: as TrainingArguments has it (default: adamw_torch)"
-    )
-    parser.add_argument("--lora-rank", metavar="N", type=int, default=16, help="lora and qlora, on all linear layers (default: 16)")
-    parser.add_argument("--dtype", choices=_DTYPES, help="of the weights (default: as the checkpoint has them)")
-    parser.add_argument("--attn", choices=("sdpa", "eager", "flash_attention_2"), default="sdpa", help="attention (default: sdpa)")
-    parser.add_argument(
-        "--gpu", metavar="SIZE", action="append", default=[], help="the memory of a GPU in place of this machine's, such as 24GiB"
-    )
-    parser.add_argument("--facts", metavar="FILE", help="facts saved with doctor --save, in place of this machine")
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    _step(parser.add_argument_group("the step"))
+    _load(parser.add_argument_group("the load"))
+    _machine(parser.add_argument_group("the machine, and how many share the model"))
+    parser.add_argument("--json", action="store_true", help="print it as JSON (its schema: qvl-preflight schema fit)")
     online_options(parser)
 
 
+def _step(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--batch-size", metavar="N", type=_number, help="sequences at once, of each rank (default: as --trainer says, else 1)"
+    )
+    group.add_argument("--seq-len", metavar="N", type=_number, default=2048, help="tokens of a sequence (default: 2048)")
+    group.add_argument("--new-tokens", metavar="N", type=_number, default=256, help="inference: tokens to generate (default: 256)")
+    group.add_argument("--gradient-checkpointing", action="store_true", default=None, help="training: work activations out twice")
+    group.add_argument("--optimizer", metavar="NAME", help="training: as TrainingArguments has it (default: adamw_torch)")
+    group.add_argument(
+        "--lora-rank", metavar="N", type=_number, default=16, help="lora and qlora, on all linear layers (default: 16)"
+    )
+    group.add_argument("--trainer", metavar="FILE", help="a file of TrainingArguments, DeepSpeed or accelerate")
+    group.add_argument("--peft", metavar="FILE", help="an adapter_config.json, or its folder")
+
+
+def _load(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--dtype", choices=_DTYPES, help="of the weights (default: as the checkpoint has them)")
+    group.add_argument("--attn", choices=("sdpa", "eager", "flash_attention_2"), help="attention (default: sdpa)")
+    group.add_argument(
+        "--set",
+        dest="pairs",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="an argument of from_pretrained, such as device_map=auto, as in check",
+    )
+
+
+def _machine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--gpu",
+        metavar="GPU",
+        action="append",
+        default=[],
+        help="GPUs in place of this machine's: 24GiB, 2x24GiB, rtx4090, a100-80gb:4",
+    )
+    group.add_argument("--ram", metavar="SIZE", help="the RAM that may be used, in place of this machine's: 64GiB")
+    group.add_argument("--facts", metavar="FILE", help="facts saved with doctor --save, in place of this machine")
+    group.add_argument(
+        "--world-size", metavar="N", type=_number, help="how many ranks train, or load, it (default: as --trainer says)"
+    )
+    group.add_argument("--zero-stage", choices=("1", "2", "3"), help="DeepSpeed's ZeRO shares it among them")
+    group.add_argument("--fsdp", action="store_true", help="FSDP shares it among them, layer by layer")
+    group.add_argument(
+        "--offload",
+        action="append",
+        default=[],
+        choices=("optimizer", "parameters"),
+        help="with --zero-stage or --fsdp: what is kept in RAM",
+    )
+
+
+def _number(text: str) -> int:
+    """A whole number; what it must be is said in a line."""
+    if not text.strip().isdecimal() or not text.isascii() or len(text) > 10:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 on")
+    return int(text)
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Exit 1 where it fits on none of the GPUs."""
-    from qvl_preflight import api
-    from qvl_preflight.memory.fitting import changes, longest, verdict
-    from qvl_preflight.render.fit import fit_dict, fit_text
-    from qvl_preflight.unknown import Undecided
+    """Exit 1 where it does not fit."""
+    from qvl_preflight.fit_call import fit_of
 
-    asked = _asked(arguments)
-    named = [_room(text) for text in arguments.gpu]
-    kwargs = {"dtype": {"__dtype__": arguments.dtype}} if arguments.dtype else {}
     online = arguments.timeout if arguments.online else False
-    case = api.situation(arguments.model, None, None, None, None, arguments.facts, kwargs, online)
-    call, rooms = _call(case, arguments, asked), named or _rooms(case)
-    try:
-        found = call.estimate()
-    except Undecided as undecided:
-        raise InputError(f"{arguments.model}: the size of the weights is not known: {undecided.reason}") from undecided
-    verdicts = [verdict(found, room) for room in rooms]
-    most = max((room.free for room in rooms), default=0)
-    offers = changes(call, most) if rooms and set(verdicts) == {"too large"} else ()
-    answer = (arguments.model, call, found, rooms, offers, longest(call, most) if rooms else None)
-    cli_output.write(json.dumps(fit_dict(*answer), indent=1) if arguments.json else fit_text(*answer))
-    return int(bool(rooms) and set(verdicts) == {"too large"})
+    found = fit_of(
+        arguments.model, _wanted(arguments), trainer=file_or_object(arguments.trainer), peft=file_or_object(arguments.peft), facts=arguments.facts,
+        online=online,
+    )  # fmt: skip
+    cli_output.write(json.dumps(found.to_dict(), indent=1) if arguments.json else found.text())
+    return int(found.ok is False)
 
 
-def _asked(arguments: argparse.Namespace) -> Asked:
-    from qvl_preflight.memory.asked import read_asked
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    from qvl_preflight.cli_values import read_pairs
+    from qvl_preflight.fit_call import Wanted
 
-    sizes = {"batch_size": arguments.batch_size, "sequence_length": arguments.seq_len}
-    if arguments.purpose == "inference":
-        asked = read_asked({**sizes, "max_new_tokens": arguments.new_tokens}, None)
-    else:
-        method = "full" if arguments.purpose == "full" else "lora"
-        more = {
-            "gradient_checkpointing": arguments.gradient_checkpointing,
-            "optimizer": arguments.optimizer,
-            "lora_rank": arguments.lora_rank,
-        }
-        asked = read_asked(None, {**sizes, **more, "method": method, "amp": "bf16"})
-    assert asked is not None
-    return asked
-
-
-def _call(case: Situation, arguments: argparse.Namespace, asked: Asked) -> Call:
-    from qvl_preflight.estimate import loader_of, quantization_of
-    from qvl_preflight.memory.fitting import FOUR_BITS, Call
-    from qvl_preflight.planner import make_plan
-    from qvl_preflight.unknown import Unknown, attempt
-
-    plan = make_plan(case)
-    quantization = quantization_of(case, plan.quantization)
-    if quantization is None and arguments.purpose == "qlora":
-        quantization = FOUR_BITS
-    devices = case.devices
-    capability = None if isinstance(devices, Unknown) or not devices.visible else devices.visible[0].capability
-    dtype = arguments.dtype or (case.checkpoint.dtype if case.checkpoint.dtype in _DTYPES else "float32")
-    old = attempt(lambda: case.packages.at_least("transformers", 5)) is False
-    known = None if isinstance(capability, Unknown) or arguments.gpu else capability
-    return Call(case.checkpoint, dtype, quantization, arguments.attn, asked, known, release5=not old, loader=loader_of(case, plan))
-
-
-def _rooms(case: Situation) -> list[Room]:
-    """The GPUs that this process sees. One whose memory is not known is left out."""
-    from qvl_preflight.memory.fitting import Room
-    from qvl_preflight.unknown import Unknown
-
-    if isinstance(case.devices, Unknown):
-        return []
-    found = []
-    for number, gpu in enumerate(case.devices.visible):
-        free, total = gpu.free_bytes, gpu.total_bytes
-        size = total if isinstance(free, Unknown) else free
-        if not isinstance(size, Unknown):
-            name = "" if isinstance(gpu.name, Unknown) else f" {gpu.name}"
-            found.append(Room(f"cuda:{number}{name}", size, measured=not isinstance(free, Unknown)))
-    return found
-
-
-def _room(text: str) -> Room:
-    from qvl_preflight.memory.fitting import Room
-
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*([A-Za-z]*)", text.strip(), re.ASCII)
-    if found is None or found[2].upper() not in _UNITS or not 0 < float(found[1]) * _UNITS[found[2].upper()] < 2**50:
-        raise InputError(f"--gpu {text}: expected the memory of a GPU, such as 24GiB or 80GB")
-    return Room(f"a GPU of {text}", int(float(found[1]) * _UNITS[found[2].upper()]), measured=False)
+    kwargs = read_pairs(arguments.pairs)
+    if arguments.dtype:
+        kwargs["dtype"] = {"__dtype__": arguments.dtype}
+    if arguments.attn:
+        kwargs["attn_implementation"] = arguments.attn
+    return Wanted(
+        arguments.purpose, arguments.batch_size, arguments.seq_len, arguments.new_tokens, arguments.gradient_checkpointing, arguments.optimizer,
+        arguments.lora_rank, tuple(arguments.gpu), arguments.ram, arguments.world_size, int(arguments.zero_stage) if arguments.zero_stage else None, arguments.fsdp, tuple(arguments.offload), kwargs,
+    )  # fmt: skip

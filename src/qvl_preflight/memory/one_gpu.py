@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.memory import step
 from qvl_preflight.memory.allocator import rounded, whole
@@ -13,6 +13,7 @@ from qvl_preflight.memory.loading import allocated
 from qvl_preflight.memory.parts import parts
 from qvl_preflight.memory.result import MemoryEstimate
 from qvl_preflight.memory.shape import Shape, shape_of
+from qvl_preflight.memory.sharded import Rank, computed_in, rank_of
 from qvl_preflight.memory.step import Run
 from qvl_preflight.memory.weights import WIDTHS, Stored, in_memory
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
@@ -20,6 +21,7 @@ from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 if TYPE_CHECKING:
     from qvl_preflight.checkpoint import Checkpoint
     from qvl_preflight.memory.asked import Asked
+    from qvl_preflight.memory.ranks import Sharing
     from qvl_preflight.plan import Quantization
 
 _FLOAT = 4
@@ -27,13 +29,30 @@ _SMALL_WORKSPACE = 4096 * 1024 * 2 + 16 * 1024 * 8
 _WIDE_WORKSPACE = 4096 * 1024 * 8  # since Hopper (torch aten/src/ATen/cuda/CublasHandlePool.cpp parseChosenWorkspaceSize)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one of several devices has of a model: its tensors, the layers that it runs, and whether the output layer is among them."""
+
+    stored: tuple[Stored, ...]
+    layers: int
+    head: bool
+
+    def shape(self, config: Mapping[str, Any]) -> Shape:
+        """The sizes of that part."""
+        shape = shape_of(config)
+        return replace(shape, layers=self.layers, vocabulary=shape.vocabulary if self.head else 0)
+
+
 def estimate(
     checkpoint: Checkpoint, dtype: str | Unknown, quantization: Quantization | Unknown | None, attention: str | None, asked: Asked | None,
-    capability: tuple[int, int] | None, *, release5: bool, loader: Loader = NEWEST,
+    capability: tuple[int, int] | None, *, release5: bool, loader: Loader = NEWEST, sharing: Sharing | None = None, part: Part | None = None,
 ) -> MemoryEstimate:  # fmt: skip
-    """The figures of one call. Raises Undecided where not even the weights are known."""
-    stored = in_memory(checkpoint, dtype, quantization, loader)
-    found = attempt(lambda: shape_of(checkpoint.config))
+    """The figures of one call; of one rank where ``sharing`` says that there are several, of one device where ``part`` says what lies there. Raises
+    Undecided where not even the weights are known."""
+    if sharing is not None and asked is not None and asked.method is not None and isinstance(dtype, str):
+        dtype = computed_in(dtype, sharing, amp=asked.amp)
+    stored = in_memory(checkpoint, dtype, quantization, loader) if part is None else part.stored
+    found = attempt(lambda: shape_of(checkpoint.config) if part is None else part.shape(checkpoint.config))
     buffers, notes = _buffers(found, loader, WIDTHS[need(dtype)])
     weights = allocated(stored, sum(map(rounded, buffers)), WIDTHS[need(dtype)], release5=release5)
     exact = sum(tensor.total_bytes for tensor in stored) + sum(buffers)
@@ -47,7 +66,7 @@ def estimate(
         run = _run(asked, need(dtype), bits, attention)
         if asked.method is None:
             return _inference(result, shape, run, workspace)
-        return _training(result, shape, run, stored, asked, bits, 2 * workspace)  # autograd's thread has one of its own
+        return _training(result, shape, run, stored, asked, bits, 2 * workspace, sharing)  # autograd's thread has one of its own
     except Undecided as undecided:
         why = Unknown(undecided.reason)
         return replace(
@@ -108,15 +127,28 @@ def _inference(result: MemoryEstimate, shape: Shape, run: Run, workspace: int) -
 
 
 def _training(
-    result: MemoryEstimate, shape: Shape, run: Run, stored: Sequence[Stored], asked: Asked, bits: int, workspace: int
+    result: MemoryEstimate,
+    shape: Shape,
+    run: Run,
+    stored: Sequence[Stored],
+    asked: Asked,
+    bits: int,
+    workspace: int,
+    sharing: Sharing | None,
 ) -> MemoryEstimate:
     held = parts(shape, stored, asked, bits, run.stream if bits == 16 else run.width)
+    rank = Rank(result.weights_bytes, held)
+    if sharing is not None:
+        rank = rank_of(stored, result.weights_bytes, held, asked, sharing, shape.hidden)
+        held = rank.parts
     moments = [(size + held.casts, all_there) for size, all_there in step.training(shape, run)]
-    most = max(size + (held.gradients if all_there else 0) for size, all_there in moments)
-    most = max(most, held.gradients + held.scratch)
+    passing = rank.gathered + rank.buckets
+    most = max(size + (held.gradients if all_there or rank.gathered else 0) for size, all_there in moments) + passing
+    most = max(most, held.gradients + held.scratch + (passing if rank.kept_buckets else 0))
     tokens = whole(run.tokens * 8)
-    peak = result.weights_bytes + held.adapters + held.prepared + held.states + most + tokens + workspace
+    peak = rank.weights + held.adapters + held.prepared + held.states + most + tokens + workspace
     return replace(
-        result, activation_bytes=max(size for size, _ in moments) + tokens, gradient_bytes=held.gradients, optimizer_bytes=held.states,
-        adapter_bytes=held.adapters, prepared_bytes=held.prepared, workspace_bytes=workspace, peak_bytes=peak,
+        result, weights_bytes=rank.weights, activation_bytes=max(size for size, _ in moments) + tokens, gradient_bytes=held.gradients,
+        optimizer_bytes=held.states, adapter_bytes=held.adapters, prepared_bytes=held.prepared, workspace_bytes=workspace,
+        gathered_bytes=rank.gathered, bucket_bytes=rank.buckets, ram_bytes=rank.ram, peak_bytes=peak,
     )  # fmt: skip

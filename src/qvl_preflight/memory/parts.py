@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qvl_preflight.memory.allocator import whole
-from qvl_preflight.memory.training import states_of
+from qvl_preflight.memory.training import full, states_of
 from qvl_preflight.memory.weights import WIDTHS, Stored
 from qvl_preflight.unknown import Undecided
 
@@ -57,10 +57,10 @@ def parts(shape: Shape, stored: Sequence[Stored], asked: Asked, bits: int, width
     if bits < 16:
         raise Undecided("quantised weights cannot be trained in full")
     floats = [tensor for tensor in stored if tensor.dtype in WIDTHS]
-    size, count = sum(tensor.weight_bytes for tensor in floats), sum(tensor.count for tensor in floats)
+    trained = full(tuple(stored), {"optim": asked.optimizer})  # what QVL502 says
     casts = sum(2 * tensor.count for tensor in floats if _is_linear(tensor)) if asked.amp and width == _FLOAT else 0
-    scratch = _scratch(asked.optimizer, size, max((tensor.count for tensor in floats), default=0))
-    return Parts(casts=casts, gradients=size, states=int(size * states[0] + count * states[1]), scratch=scratch)
+    scratch = _scratch(asked.optimizer, int(trained.gradients), max((tensor.count for tensor in floats), default=0))
+    return Parts(casts=casts, gradients=int(trained.gradients), states=int(trained.states), scratch=scratch)
 
 
 def _lora(shape: Shape, stored: Sequence[Stored], asked: Asked, bits: int, width: int, states: tuple[float, float]) -> Parts:

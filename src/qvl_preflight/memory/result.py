@@ -19,7 +19,8 @@ class MemoryEstimate:
     ``weights_bytes``: what torch.cuda.memory_allocated will show after the load; ``tensor_bytes``: the same tensors without what the allocator rounds up.
     ``peak_bytes``: what torch.cuda.max_memory_allocated will show for the step; where no step is asked for, of the load. The parts do not all meet at that
     moment: it is no more than their sum. ``context_bytes``, about, comes on top. ``adapter_bytes``: LoRA's own weights. ``prepared_bytes``: what
-    prepare_model_for_kbit_training adds. ``workspace_bytes``: of cuBLAS.
+    prepare_model_for_kbit_training adds. ``workspace_bytes``: of cuBLAS. Where ranks share the model, each figure is one rank's: ``gathered_bytes``, weights
+    that are put together for their turn, at most; ``bucket_bytes``, gradients on their way; ``ram_bytes``, what it keeps in RAM, and not on the GPU.
     """
 
     weights_bytes: int
@@ -30,6 +31,9 @@ class MemoryEstimate:
     adapter_bytes: int | Unknown = 0
     prepared_bytes: int = 0
     workspace_bytes: int = 0
+    gathered_bytes: int = 0
+    bucket_bytes: int = 0
+    ram_bytes: int = 0
     peak_bytes: int | Unknown = 0
     tensor_bytes: int = 0
     context_bytes: int = CONTEXT_BYTES

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.memory.weights import WIDTHS
-from qvl_preflight.unknown import Undecided
 
 if TYPE_CHECKING:
+    from qvl_preflight.memory.ranks import Sharing
     from qvl_preflight.memory.weights import Stored
 
 DEFAULT = "adamw_torch"  # TrainingArguments.optim since 4.30; adamw_hf, of the same size, before
@@ -52,17 +52,24 @@ class Training:
         return int(self.weights + self.gradients + self.states)
 
 
-def full(stored: tuple[Stored, ...], trainer: Mapping[str, Any], *, ranks: int, stage: int, fsdp: bool, offload: bool) -> Training:
-    """Full fine-tuning under a Trainer. ``stage``: of ZeRO; ``offload``: states, or more, lie in RAM."""
+def full(stored: tuple[Stored, ...], trainer: Mapping[str, Any], sharing: Sharing | None = None) -> Training:
+    """Full fine-tuning under a Trainer: what one process surely holds."""
     floats = [tensor for tensor in stored if tensor.dtype in WIDTHS]
     count, size = sum(tensor.count for tensor in floats), sum(tensor.total_bytes for tensor in stored)
-    name = str(trainer.get("optim") or DEFAULT)
-    if fsdp or stage:
-        return _sharded(count, size, name, trainer.get("deepspeed"), ranks, stage, offload)
-    wide, beside = _states(name)
+    name = named(trainer)
+    if sharing is not None and (sharing.fsdp or sharing.stage):
+        return shared(count, size, name, sharing)
+    wide, beside = states_of(name) or (0, 0)
     trained = sum(tensor.weight_bytes for tensor in floats)
     gradients = 0 if _FREES_GRADIENTS.fullmatch(name) else trained
     return Training(size, gradients, trained * wide + count * beside, name)
+
+
+def named(trainer: Mapping[str, Any]) -> str:
+    """The optimizer: DeepSpeed's own where its configuration has one, else TrainingArguments'."""
+    config = trainer.get("deepspeed")
+    own = config.get("optimizer") if isinstance(config, Mapping) else None
+    return str(own.get("type") or "") if isinstance(own, Mapping) else str(trainer.get("optim") or DEFAULT)
 
 
 def states_of(name: str) -> tuple[float, float] | None:
@@ -70,22 +77,16 @@ def states_of(name: str) -> tuple[float, float] | None:
     return next((found for pattern, found in _STATES if re.fullmatch(pattern, name)), None)
 
 
-def _states(name: str) -> tuple[float, float]:
-    return states_of(name) or (0, 0)
-
-
-def _sharded(count: int, size: int, name: str, config: Any, ranks: int, stage: int, offload: bool) -> Training:
-    """ZeRO keeps half-precision weights and gradients, and a float32 copy and Adam's two states; FSDP, without a stage, at least half of it all."""
-    optimizer = config.get("optimizer") if isinstance(config, Mapping) else None
-    kind = str(optimizer.get("type") or "") if isinstance(optimizer, Mapping) else name
-    adam = kind.lower() in ("adam", "adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf")
+def shared(count: int, size: int, name: str, sharing: Sharing, width: int = 2) -> Training:
+    """One of several ranks that hold it together. ZeRO keeps weights and gradients in half precision, and a float32 copy and Adam's two states; FSDP all in one
+    ``width``, of which half precision is the least."""
+    adam = name.lower() in ("adam", "adamw", "adamw_torch", "adamw_torch_fused", "adamw_hf")
+    ranks, stage = sharing.ranks, sharing.stage
     if not stage:
         states = 2 if adam else 0
-        half = count * 2
-        return Training(half / ranks, half / ranks, 0 if offload else half * states / ranks, kind, ranks)
-    if isinstance(config, Mapping) and any(str(key).startswith("bf16_") for key in (config.get("bf16") or {})):
-        raise Undecided("DeepSpeed is told to keep its states in bfloat16")
-    states = 0 if offload else count * (4 + (8 if adam else 0))
-    gradients = 0 if offload else count * 2
-    weights = min(size, count * 2)
-    return Training(weights / (ranks if stage == 3 else 1), gradients / (ranks if stage >= 2 else 1), states / ranks, kind, ranks)
+        whole = count * width
+        return Training(whole / ranks, whole / ranks, 0 if sharing.states_away else whole * states / ranks, name, ranks)
+    states = 0 if sharing.states_away else count * (4 + (8 if adam else 0))
+    gradients = 0 if sharing.states_away else count * width
+    weights = min(size, count * width)
+    return Training(weights / (ranks if stage == 3 else 1), gradients / (ranks if stage >= 2 else 1), states / ranks, name, ranks)

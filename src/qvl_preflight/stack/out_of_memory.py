@@ -1,22 +1,24 @@
 """Weights, or what full fine-tuning holds at once, that are more than the GPU has. Lower bounds: what is said here does not fit on any day.
 
-The bytes: memory/weights.py, memory/training.py.
+The bytes: memory/weights.py, memory/training.py, of which estimate_memory and ``qvl-preflight fit`` are made as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING
 
-from qvl_preflight.devices import is_rank, may_be_rank
+from qvl_preflight.devices import is_rank
 from qvl_preflight.memory import training
+from qvl_preflight.memory.ranks import sharing_of
 from qvl_preflight.memory.weights import in_memory
 from qvl_preflight.plan import Stage, WillRaise
-from qvl_preflight.stack import cuda, fsdp
+from qvl_preflight.stack import cuda
 from qvl_preflight.stack.accelerate import units
-from qvl_preflight.stack.placement import covering
+from qvl_preflight.stack.loaders import loader_of
+from qvl_preflight.stack.placement import home_of
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -115,7 +117,7 @@ def _parts(held: Training) -> tuple[tuple[str, float], ...]:
 
 
 def _stored(situation: Situation, draft: Draft) -> tuple[Stored, ...]:
-    return in_memory(situation.checkpoint, draft.dtype, draft.quantization)
+    return in_memory(situation.checkpoint, draft.dtype, draft.quantization, loader_of(situation, draft))
 
 
 def _per_device(situation: Situation, draft: Draft, stored: tuple[Stored, ...] | Unknown) -> dict[str, int]:
@@ -123,34 +125,18 @@ def _per_device(situation: Situation, draft: Draft, stored: tuple[Stored, ...] |
     tensors, homes = need(situation.checkpoint.weights).tensors, need(draft.device_map)
     sizes: dict[str, int] = {}
     for piece in units(tensors, draft.dtype) if isinstance(stored, Unknown) else stored:
-        device = covering(homes, piece.name) or homes.get("", "cpu")
+        device = home_of(homes, piece.name)
         sizes[device] = sizes.get(device, 0) + piece.total_bytes
     return sizes
 
 
 def _of_a_process(situation: Situation, stored: tuple[Stored, ...]) -> Training:
-    """What one process holds. Raises Undecided where it is not known whether the model is sharded."""
-    trainer, launch = situation.request.trainer or {}, situation.facts.launch
-    given, sharded = trainer.get("deepspeed"), bool(trainer.get("fsdp"))
-    if isinstance(launch, Unknown) or may_be_rank(launch):
-        raise Undecided("how many ranks hold the model")
-    if given is not None and not isinstance(given, Mapping):
-        raise Undecided("the DeepSpeed configuration was not read")
-    if not given and not sharded and (need(launch.fsdp) or need(launch.deepspeed_zero)):
-        raise Undecided("how the launch shards the model")
-    zero = given.get("zero_optimization") if given else None
-    stage = zero.get("stage", 0) if isinstance(zero, Mapping) else 0
-    if given and (not stage or not isinstance(stage, int)):
-        raise Undecided("which stage of ZeRO is in use")
-    if sharded and ("offload" in str(trainer["fsdp"]) or fsdp.settings(situation.request).get("offload_params")):
-        raise Undecided("FSDP keeps the weights in RAM")
-    away = False
-    if isinstance(zero, Mapping):
-        if zero.get("offload_param"):
-            raise Undecided("ZeRO keeps the weights in RAM")
-        away = bool(zero.get("offload_optimizer") or zero.get("cpu_offload"))
-    ranks = need(launch.world_size) if is_rank(launch) else 1
-    return training.full(stored, trainer, ranks=ranks, stage=int(stage), fsdp=sharded, offload=away)
+    """What one process holds. Raises Undecided where it is not known whether the model is shared, or where its weights lie in RAM."""
+    trainer = situation.request.trainer or {}
+    sharing = sharing_of(trainer, situation.facts.launch)
+    if sharing.weights_away:
+        raise Undecided("the weights are kept in RAM")
+    return training.full(stored, trainer, sharing)
 
 
 def _home(situation: Situation, spread: list[str]) -> str:

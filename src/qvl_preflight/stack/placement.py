@@ -146,6 +146,11 @@ def covering(found: Mapping[str, str], name: str) -> str | None:
     return found.get(name)
 
 
+def home_of(found: Mapping[str, str], name: str) -> str:
+    """The same; the CPU for what a map leaves out."""
+    return covering(found, name) or found.get("", "cpu")
+
+
 def _left_out(situation: Situation, found: Mapping[str, str]) -> tuple[str, str]:
     """The first tensor that a map leaves out, and the words for all of them; empty where there is none, or the files are not known."""
     weights = situation.checkpoint.weights
