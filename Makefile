@@ -23,6 +23,7 @@ lint: $(VENV)/.installed  ## types, style, generated pages
 	$(RUN) -m mypy
 	$(RUN) scripts/rule_docs.py --check
 	$(RUN) scripts/accuracy.py --check
+	$(RUN) scripts/fit_picture.py --check
 
 reality: $(VENV)/.installed  ## every prediction against the real stacks (built once, outside the checkout)
 	$(RUN) tests/reality/stacks.py
@@ -34,9 +35,10 @@ matrix:  ## the oldest and the newest Python
 watch: $(VENV)/.installed  ## make watch VERSION=6.0.0: what that release of transformers changes for the plan, as a patch
 	$(RUN) scripts/watch.py $(VERSION)
 
-docs: $(VENV)/.installed  ## write the pages of the rules, the list in the README, and the page on accuracy
+docs: $(VENV)/.installed  ## write the pages of the rules, the list in the README, the page on accuracy, and the picture of what fits
 	$(RUN) scripts/rule_docs.py
 	$(RUN) scripts/accuracy.py
+	$(RUN) scripts/fit_picture.py
 
 clean:
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -59,7 +59,7 @@ def fit(
     """Does ``from_pretrained(model, **kwargs)`` and one step after it fit on the GPUs of this machine, by what they have free? Nothing is loaded.
 
     ``gpu``: other GPUs in their place, ``"24GiB"``, ``"2x24GiB"``, ``"rtx4090"``. ``device_map="auto"`` spreads one process over them; ``world_size`` with
-    ``zero_stage`` or ``fsdp`` (or a ``trainer`` that says so) shares the model among ranks. Raises InputError.
+    ``zero_stage`` or ``fsdp`` (or a ``trainer`` that says so) shares the model among ranks. In a notebook the result draws itself. Raises InputError.
     """
     wanted = Wanted(
         purpose, batch_size, sequence_length, max_new_tokens, gradient_checkpointing, optimizer, lora_rank, (gpu,) if isinstance(gpu, str) else tuple(gpu), ram,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight import cli_output
 from qvl_preflight.commands.calls import file_or_object
 from qvl_preflight.commands.options import online_options
+from qvl_preflight.exceptions import InputError
 
 if TYPE_CHECKING:
     from qvl_preflight.fit_call import Wanted
@@ -27,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _load(parser.add_argument_group("the load"))
     _machine(parser.add_argument_group("the machine, and how many share the model"))
     parser.add_argument("--json", action="store_true", help="print it as JSON (its schema: qvl-preflight schema fit)")
+    parser.add_argument("--svg", metavar="PATH", help="write a picture of it, which stands alone")
     online_options(parser)
 
 
@@ -98,6 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.model, _wanted(arguments), trainer=file_or_object(arguments.trainer), peft=file_or_object(arguments.peft), facts=arguments.facts,
         online=online,
     )  # fmt: skip
+    if arguments.svg:
+        _save(arguments.svg, found.svg())
     cli_output.write(json.dumps(found.to_dict(), indent=1) if arguments.json else found.text())
     return int(found.ok is False)
 
@@ -115,3 +119,12 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         arguments.purpose, arguments.batch_size, arguments.seq_len, arguments.new_tokens, arguments.gradient_checkpointing, arguments.optimizer,
         arguments.lora_rank, tuple(arguments.gpu), arguments.ram, arguments.world_size, int(arguments.zero_stage) if arguments.zero_stage else None, arguments.fsdp, tuple(arguments.offload), kwargs,
     )  # fmt: skip
+
+
+def _save(path: str, text: str) -> None:
+    """Raises InputError."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--svg {path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error

@@ -1,4 +1,4 @@
-"""All that ``fit`` says of a call, in one object: text and JSON."""
+"""All that ``fit`` says of a call, in one object: text, JSON, a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = "qvl-preflight/fit/1"
 
 @dataclass(frozen=True)
 class Fit:
-    """Does it fit, on which GPUs, and what would? ``print(fit.text())`` shows it; ``ok`` is True, False, or None where nobody knows."""
+    """Does it fit, on which GPUs, and what would? ``print(fit.text())`` shows it, a notebook draws it; ``ok`` is True, False, or None where nobody knows."""
 
     model: str
     question: Question
@@ -52,6 +52,16 @@ class Fit:
         from qvl_preflight.render.fit_json import fit_dict
 
         return fit_dict(self)
+
+    def svg(self) -> str:
+        """A picture that stands alone, for light and dark pages."""
+        from qvl_preflight.render.fit_svg import fit_svg
+
+        return fit_svg(self)
+
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        return self.svg()
 
 
 def answered(model: str, question: Question, notes: tuple[str, ...]) -> Fit:
