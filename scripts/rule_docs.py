@@ -9,6 +9,7 @@ from pathlib import Path
 import plan_messages
 
 from qvl_preflight.api import explain
+from qvl_preflight.loaded.causes import CAUSES
 from qvl_preflight.rule import all_rules
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +20,7 @@ def pages() -> dict[Path, str]:
     """File → what it must hold."""
     rules = all_rules()
     wanted = {ROOT / "docs" / "rules" / f"{rule.code}.md": explain(rule.code) + "\n" for rule in rules}
+    wanted |= {ROOT / "docs" / "rules" / f"{cause.code}.md": explain(cause.code) + "\n" for cause in CAUSES}
     rows = "".join(f"| [{r.code}](docs/rules/{r.code}.md) | {r.name} | {r.severity.value} | {r.summary} |\n" for r in rules)
     table = f"| code | name | severity | what it says |\n|---|---|---|---|\n{rows}"
     for name in ("README.md", "README.zh-CN.md"):

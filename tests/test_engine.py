@@ -225,6 +225,8 @@ def test_select_and_ignore_by_code_prefix_name_and_topic(checkpoints: Path) -> N
 
 
 def test_a_model_that_is_no_path_is_an_input_error() -> None:
-    """A live model is not taken yet; it is said in one line."""
+    """Neither a name nor a loaded model; it is said in one line."""
+    with pytest.raises(InputError, match="expected a folder, a hub id, or a model that is loaded"):
+        qvl_preflight.check(object(), facts=machine())
     with pytest.raises(InputError, match="expected a folder or a hub id"):
-        qvl_preflight.check(object(), facts=machine())  # type: ignore[arg-type]
+        qvl_preflight.fix_kwargs(object(), facts=machine())  # type: ignore[arg-type]

@@ -175,9 +175,9 @@ def test_facts_of_another_shape_do_not_fit(change: dict[str, Any]) -> None:
 
 
 def test_a_report_has_the_keys_of_its_schema() -> None:
-    """No more and no fewer, in the schema's order; what ``check --fix`` adds comes last."""
+    """No more and no fewer, in the schema's order; what ``check --fix`` and a loaded model add comes last."""
     report = qvl_preflight.doctor(facts=machine("a100")).to_dict()
-    assert [*report, "fixed"] == list(report_schema()["properties"])
+    assert [*report, "fixed", "loaded"] == list(report_schema()["properties"])
     assert list(report) == report_schema()["required"]
 
 

@@ -70,12 +70,13 @@ def _named(changes: tuple[Change, ...]) -> str:
 
 
 def check(
-    model: str | os.PathLike[str], /, *, purpose: str | None = None, loader: Any = None, peft: Any = None, trainer: Any = None,
-    facts: FactsLike = None, online: bool | float = False, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
+    model: Any, /, *, purpose: str | None = None, loader: Any = None, peft: Any = None, trainer: Any = None, facts: FactsLike = None,
+    online: bool | float = False, gradients: bool | Mapping[str, Any] = False, select: Iterable[str] = (), ignore: Iterable[str] = (), **kwargs: Any,
 ) -> Report:  # fmt: skip
-    """What ``from_pretrained(model, **kwargs)`` will do on this machine, or on the one that ``facts`` describe.
+    """What ``from_pretrained(model, **kwargs)`` will do on this machine, or on the one that ``facts`` describe; of a model that is loaded, what is there.
 
-    ``model``: a local folder, a hub id in the local cache, or a LLaMA-Factory job. ``purpose``: inference, lora, qlora, full or quantize.
+    ``model``: a local folder, a hub id in the local cache, a LLaMA-Factory job, or a loaded model. ``gradients``, for a loaded model: make one small step,
+    on made-up tokens or on the batch that is given, see whether gradients arrive, and leave the model as it was. ``purpose``: inference, lora, qlora, full or quantize.
     ``trainer``: None for your own loop; TrainingArguments, a mapping of its settings, or a file of such, of DeepSpeed or of accelerate.
     ``peft``: a LoraConfig, a mapping, or an adapter_config.json. ``online``: ask the
     hub for config.json, code and headers of a model that is not here, for 30 seconds or as many as are given. Raises InputError for what
@@ -84,8 +85,44 @@ def check(
     if is_off():
         return nothing_checked()
     settings = read_settings()
+    if not isinstance(model, (str, os.PathLike)):
+        _only_of_calls(kwargs, loader=loader, peft=peft, online=online or None)
+        return _check_loaded(model, purpose, trainer, facts, gradients, *selection(select, ignore, settings)).with_notes(
+            settings.notes
+        )
+    if gradients is not False:
+        raise InputError("gradients takes a model that is loaded; nothing is loaded for a check of a call")
     case = situation(model, purpose, loader, peft, trainer, facts, kwargs, online)
     return engine.check(case, select_rules(*selection(select, ignore, settings))).with_notes(settings.notes)
+
+
+def _check_loaded(
+    model: Any, purpose: str | None, trainer: Any, facts: FactsLike, gradients: bool | Mapping[str, Any], select: tuple[str, ...], ignore: tuple[str, ...]
+) -> Report:  # fmt: skip
+    from qvl_preflight.loaded.check import check_loaded
+    from qvl_preflight.loaded.look import look
+
+    look(model)  # what is no model is refused before the machine is looked at
+    select_rules(select, ignore)
+    job = read_trainer(trainer)
+    return check_loaded(
+        model,
+        facts_of(facts),
+        purpose=purpose,
+        trainer=job.trainer,
+        gradients=gradients,
+        select=select,
+        ignore=ignore,
+        notes=job.notes,
+    )
+
+
+def _only_of_calls(kwargs: Mapping[str, Any], **others: Any) -> None:
+    """Raises InputError: a model that is loaded has no call."""
+    for key in (*kwargs, *(name for name, value in others.items() if value is not None)):
+        raise InputError(
+            f"{key} belongs to a call of from_pretrained, and the model is loaded already; pass purpose, trainer or gradients"
+        )
 
 
 def fix_kwargs(
@@ -141,9 +178,10 @@ def _unchanged(model: Any, kwargs: Mapping[str, Any]) -> FixedKwargs:
 def explain(code: str) -> str:
     """The page of a rule, by its code or name. Raises InputError for one that does not exist."""
     from qvl_preflight.diagnosis.entries import ENTRIES  # causes that only a log shows
+    from qvl_preflight.loaded.causes import CAUSES  # and those that only a loaded model shows
     from qvl_preflight.rule_page import readable
 
-    for entry in ENTRIES:
+    for entry in (*ENTRIES, *CAUSES):
         if code.upper() == entry.code or code == entry.name:
             return entry.page
     rule = find_rule(code)

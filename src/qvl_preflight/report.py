@@ -13,6 +13,7 @@ from qvl_preflight.settings import SWITCH
 if TYPE_CHECKING:
     from qvl_preflight.engine import Fixed
     from qvl_preflight.facts import Facts
+    from qvl_preflight.loaded.record import Loaded
     from qvl_preflight.plan import LoadPlan, WillRaise
     from qvl_preflight.request import Request
 
@@ -123,6 +124,7 @@ class Report:
     request: Request | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)  # about the check itself
     left_out: int = 0  # rules that were not asked, by select and ignore
+    loaded: Loaded | None = None  # what is really there, where a loaded model was given
 
     def __repr__(self) -> str:
         """``<Report fails: QVL306 error, QVL803 error; 2 not checked>``"""
@@ -180,6 +182,7 @@ class Report:
             "skipped": [{"code": s.code, "name": s.name, "reason": s.reason} for s in self.skipped],
             "notes": list(self.notes),
             "facts": self.facts.to_dict(),
+            **({} if self.loaded is None else {"loaded": self.loaded.to_dict()}),
         }
 
 

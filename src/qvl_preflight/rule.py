@@ -142,16 +142,23 @@ def select_rules(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tupl
     """The rules that ``select`` names (default: all) less those that ``ignore`` names. Raises InputError for a name of nothing."""
     every, select, ignore = all_rules(), tuple(select), tuple(ignore)
     for selector in (*select, *ignore):
-        if not any(entry.matches([selector]) for entry in every):
+        if not is_known(selector):
             raise InputError(f"{selector!r} is no rule's code, name or topic; 'qvl-preflight rules' lists them all")
     return tuple(entry for entry in every if (not select or entry.matches(select)) and not entry.matches(ignore))
+
+
+def is_known(selector: str) -> bool:
+    """Does it name something: a rule, or a cause that only a loaded model shows?"""
+    from qvl_preflight.loaded.causes import CAUSES  # only where somebody selects
+
+    return any(entry.matches([selector]) for entry in all_rules()) or any(entry.matches((selector,)) for entry in CAUSES)
 
 
 def selection(select: Iterable[str], ignore: Iterable[str], settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is asked for, else what pyproject.toml says. Raises InputError for a name of nothing in that file."""
     select, ignore = tuple(select), tuple(ignore)
     for name in (*settings.select * (not select), *settings.ignore * (not ignore)):
-        if not any(entry.matches([name]) for entry in all_rules()):
+        if not is_known(name):
             raise InputError(f"{settings.path}: {name!r} is no rule's code, name or topic; 'qvl-preflight rules' lists them all")
     return select or settings.select, ignore or settings.ignore
 

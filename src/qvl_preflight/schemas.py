@@ -52,6 +52,7 @@ def report_schema() -> dict[str, Any]:
         "skipped": _list(_object({"code": _TEXT, "name": _TEXT, "reason": _TEXT})), "notes": _list(_TEXT), "facts": {"type": "object"},
     })  # fmt: skip
     whole["properties"]["fixed"] = fixed  # of check --fix alone
+    whole["properties"]["loaded"] = {"type": "object"}  # of a loaded model alone
     return {"$schema": DIALECT, "title": report.SCHEMA, **whole}
 
 

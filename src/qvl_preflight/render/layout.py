@@ -143,6 +143,10 @@ def _head(report: Report, width: int, quiet: bool = False) -> Iterator[Line]:
 
         shared = shared_by_zero3(report.facts.launch, report.request.trainer)
         yield from _grid([("Plan", plan_line(report.plan, shared=shared), None)], width)
+    if not quiet and report.loaded is not None:
+        from qvl_preflight.render.loaded import loaded_rows  # nor has it a model
+
+        yield from _grid([(label, text, None) for label, text in loaded_rows(report.loaded)], width)
 
 
 def _title(text: str, width: int = 80) -> list[Line]:

@@ -29,6 +29,8 @@ def headline(report: Report) -> tuple[str, str]:
 
 def verdict_of_call(report: Report) -> str:
     """What the verdict on a call means."""
+    if report.loaded is not None:
+        return _verdict_of_loaded(report)
     trains = report.request is not None and report.request.trains
     looked_at = "the load, the first forward or the training step" if trains else "the load or the first forward"
     if report.left_out:
@@ -38,6 +40,15 @@ def verdict_of_call(report: Report) -> str:
         "degraded": _degraded(report),
         "incomplete": "nothing was found, but not everything could be checked",
         "ok": f"nothing was found against {looked_at}",
+    }[report.verdict]
+
+
+def _verdict_of_loaded(report: Report) -> str:
+    return {
+        "fails": "the model that is loaded will not do what is asked of it",
+        "degraded": "the model that is loaded may not do what is asked of it",
+        "incomplete": "nothing was found in the model that is loaded, but not everything could be checked",
+        "ok": "nothing was found in the model that is loaded",
     }[report.verdict]
 
 

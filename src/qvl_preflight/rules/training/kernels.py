@@ -14,7 +14,7 @@ from qvl_preflight.unknown import Unknown, need
 _TITLE = "Choose a kernel that trains"
 # Projections that feed attention or the inner product of the MLP: below an exllama layer their adapters get nothing (recorded for q_proj and v_proj).
 # Adapters elsewhere, on what writes into the residual stream or on lm_head, do get a gradient.
-_INNER = (
+INNER = (
     "q_proj",
     "k_proj",
     "v_proj",
@@ -100,7 +100,7 @@ def _only_inner(request: Request) -> bool:
         isinstance(targets, list)
         and bool(targets)
         and not peft.get("modules_to_save")
-        and all(str(name).rpartition(".")[2] in _INNER for name in targets)
+        and all(str(name).rpartition(".")[2] in INNER for name in targets)
     )
 
 
