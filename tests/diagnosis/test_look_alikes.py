@@ -77,3 +77,34 @@ def test_its_own_code(text: str, code: str) -> None:
 def test_silence(text: str) -> None:
     """A program's own error, or that of another library, gets no name out of this stack."""
     assert codes(text) == []
+
+
+@pytest.mark.parametrize(("text", "code"), [
+    ("OSError: You are trying to access a gated repo.\nMake sure to have access to it at https://huggingface.co/meta-llama/Llama-2-7b-hf.\n401 Client Error. (Request ID: x)", "QVL970"),
+    ("huggingface_hub.errors.HfHubHTTPError: 403 Forbidden: Please enable access to public gated repositories in your fine-grained token settings to view this repository..\n"
+     "Cannot access content at: https://huggingface.co/google/gemma-2-2b/resolve/main/config.json.\nMake sure your token has the correct permissions.", "QVL970"),
+    ("requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url: https://huggingface.co/api/models/me/private", "QVL970"),
+    ("OSError: ./chekpoint is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'", "QVL971"),
+    ("huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/data/models/Qwen-VL'. Use `repo_type` argument if needed.", "QVL971"),
+    ("RuntimeError: Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! (when checking argument for argument index in method wrapper_CUDA__index_select)", "QVL495"),
+    ("RuntimeError: Expected all tensors to be on the same device, but found at least two devices, cpu and cuda:3!", "QVL495"),
+    ("RuntimeError: Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cuda:1!", "QVL493"),
+    ("RuntimeError: CUDA error: all CUDA-capable devices are busy or unavailable", "QVL116"),
+    ("RuntimeError: CUDA error: CUDA-capable device(s) is/are busy or unavailable", "QVL116"),
+    (raised("FileNotFoundError: No such file or directory: /data/qwen/model-00002-of-00002.safetensors", "/v/transformers/modeling_utils.py"), "QVL901"),
+])  # fmt: skip
+def test_refused_and_misplaced(text: str, code: str) -> None:
+    """What the hub refuses, names that are no checkpoint, and tensors that are elsewhere."""
+    assert codes(text)[:1] == [code]
+
+
+@pytest.mark.parametrize("text", [
+    "requests.exceptions.HTTPError: 401 Client Error: Unauthorized for url: https://api.example.org/v1/me",
+    raised("FileNotFoundError: No such file or directory: 'model.bin'", "/app/my.py"),
+    raised("TypeError: LoraConfig.__init__() got an unexpected keyword argument 'alpa'", "/app/my.py"),
+    raised("AssertionError: 10 is not divisible by 3", "/app/my.py"),
+    raised("KeyError: 'layers.0.qweight'", "/app/my.py"),
+])  # fmt: skip
+def test_silence_beside_them(text: str) -> None:
+    """The same words of a program's own."""
+    assert codes(text) == []

@@ -229,3 +229,23 @@ def test_in_a_notebook(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     magic("")
     assert "why" in capsys.readouterr().out
     assert notebook.why().startswith("1. ")
+
+
+def test_a_traceback_in_one_line() -> None:
+    """As logs in JSON write it: its frames are read too."""
+    text = (
+        r'{"level": "error", "exc": "Traceback (most recent call last):\n  File \"/v/transformers/models/auto/configuration_auto.py\", line 7, in f\n'
+        r"    raise KeyError(key)\nKeyError: 'qwen2'\n" + '"}'
+    )
+    assert [each.code for each in qvl_preflight.diagnose(text)] == ["QVL907"]
+
+
+@pytest.mark.parametrize("size", [10_000, 3_000_000, 25_000_000])
+def test_a_log_without_line_breaks(size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error stands in the middle, and the line that is shown begins with it."""
+    log = tmp_path / "train.log"
+    log.write_text("x" * (size // 2) + " RuntimeError: CUDA error: invalid device ordinal " + "y" * (size // 2))
+    assert main(["diagnose", str(log), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)[0]
+    assert found["topic"] == "visible-devices"
+    assert found["evidence"].startswith("RuntimeError")

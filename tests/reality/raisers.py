@@ -164,6 +164,70 @@ RAISERS: tuple[Callable[[], object], ...] = (
     user("for batch in 5: pass"),
     user("f'{device}'"),
     user("assert torch.zeros(1), 'no gradient'"),
+    user("class Trainer:\n    def __init__(self, model): pass\nTrainer(model=1, lr=2)"),
+    user("class LoraConfig:\n    def __init__(self, r): pass\nLoraConfig(r=1, alpa=2)"),
+    user("class Config:\n    def __init__(self, **k): self.__dict__.update(k)\nConfig(bits=4).quant_method"),
+    user("import torch\nmodel=torch.nn.Linear(2,2)\nmodel.generate(torch.zeros(1,2))"),
+    user(
+        "import torch\nclass VLM(torch.nn.Module):\n    def forward(self, pixel_values): return pixel_values\nVLM()(pixel_values=1, image_grid_thw=2)"
+    ),
+    user("from transformers import AutoTokenizer\nAutoTokenizer.from_pretraind('x')"),
+    user(
+        "from torch.utils.data import DataLoader\nfor b in DataLoader([{'input_ids':[1]},{'input_ids':[1,2]}],batch_size=2): b['input_ids'].cuda"
+    ),
+    user("cfg={'model_type':'qwen2_vl'}\ncfg['quantization_config']['bits']"),
+    user("raise ValueError('device_map must be a dict in our config.yaml')"),
+    user("raise RuntimeError('GPU job 4711 was cancelled by the user')"),
+    user("raise RuntimeError('loading shard 3 of 4 failed: checksum')"),
+    user("raise KeyError('pixel_values')"),
+    user("raise AssertionError('number of image tokens 1225 does not match number of image features 1024')"),
+    user("raise ValueError('Image features and image tokens do not match: tokens: 1224, features 1226')"),
+    user("assert 'cuda' in 'cpu', 'we only test on cuda'"),
+    user("import torch\ntorch.zeros(3, dtype=torch.bfloat16).numpy()"),
+    user("import torch\ntorch.zeros(4,4).to(torch.float16) @ torch.zeros(3,3).to(torch.float16)"),
+    user("import torch\ntorch.zeros(2,3) @ torch.zeros(3,2).half()"),
+    user("import torch\ntorch.nn.Linear(4,4).half()(torch.zeros(1,4))"),
+    user("import torch\nx=torch.zeros(2); torch.save(x,'/no/such/dir/model.safetensors')"),
+    user("open('/no/such/dir/model.bin')"),
+    user("open('/no/such/pytorch_model.bin','rb')"),
+    user("import json\njson.load(open('/no/such/config.json'))"),
+    user("import os\nos.environ['LOCAL_RANK']"),
+    user("import os\nint(os.environ.get('CUDA_VISIBLE_DEVICES','a,b'))"),
+    user("import numpy as np\nnp.zeros((10**7,10**6))"),
+    user("import subprocess\nsubprocess.run(['nvidia-smi-not-there'])"),
+    user("import subprocess\nsubprocess.run(['python3','-c','import sys; sys.exit(3)'],check=True)"),
+    user("import urllib.request\nurllib.request.urlopen('http://127.0.0.1:9/v1/models')"),
+    user("from huggingface_hub import HfApi\nHfApi().upload_file(path_or_fileobj='/no/such', path_in_repo='x', repo_id='a/b')"),
+    user("from PIL import Image\nImage.open('/no/such.png')"),
+    user("import io\nfrom PIL import Image\nImage.open(io.BytesIO(b'abc'))"),
+    user("import torch\ntorch.load('/etc/hostname')"),
+    user("import torch\nsd={'a':torch.zeros(1)}\nsd['model.layers.0.self_attn.q_proj.weight']"),
+    user(
+        "import torch\nm=torch.nn.Sequential(torch.nn.Linear(2,2)); m.load_state_dict({'0.weight':torch.zeros(3,3),'0.bias':torch.zeros(2)})"
+    ),
+    user("import torch\ntorch.utils.checkpoint.checkpoint(None, torch.zeros(1))"),
+    user(
+        "import torch\nopt=torch.optim.AdamW(torch.nn.Linear(2,2).parameters()); opt.load_state_dict({'state':{}, 'param_groups':[{'params':[0,1,2]}]})"
+    ),
+    user("import torch\nscaler=torch.amp.GradScaler('cpu'); scaler.update()"),
+    user("import torch.distributed as dist\ndist.get_rank()"),
+    user("import torch\ntorch.compile(5)"),
+    user("from transformers import pipeline\npipeline('no-such-task')"),
+    user("from transformers import LlamaConfig\nLlamaConfig(hidden_size='big')"),
+    user(
+        "from transformers import LlamaConfig, LlamaForCausalLM\nimport torch\nLlamaForCausalLM(LlamaConfig(hidden_size=8,intermediate_size=8,num_hidden_layers=1,num_attention_heads=2,vocab_size=10))(torch.tensor([[1,2]]), labels=torch.tensor([[1,2,3]]))"
+    ),
+    user("from transformers import PreTrainedTokenizerFast\nPreTrainedTokenizerFast(tokenizer_file='/no/such/tokenizer.json')"),
+    user("from tokenizers import Tokenizer\nTokenizer.from_file('/etc/hostname')"),
+    user("from peft import LoraConfig\nLoraConfig(r=8, lora_alpa=16)"),
+    user("from accelerate import Accelerator\nAccelerator().prepare_modl(1)"),
+    user(
+        "from transformers import Trainer\nclass MyTrainer(Trainer):\n    def compute_loss(self, model): pass\nMyTrainer.compute_loss(None, 1, 2)"
+    ),
+    user("import yaml_not_there"),
+    user("from qwen_vl_utils import process_vision_info"),
+    user("import cv2"),
+    user("@staticmethod\ndef quantize(): pass\nquantize(4, bits=8).to('cuda')"),
 )
 
 

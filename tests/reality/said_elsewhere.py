@@ -145,7 +145,7 @@ _SAID_BY: dict[str, tuple[str, ...]] = {
         r'Tokenizer class \w+ does not exist or is not currently imported',
     ),
     "transformers before 4.45 beside accelerate, the words and a frame together": (
-        r'`\.to` is not supported for `4-bit` or `8-bit`[\s\S]*dispatch_model|dispatch_model[\s\S]*`\.to` is not supported for `4-bit`',
+        r'`\.to` is not supported for `4-bit` or `8-bit`',
     ),
     "autoawq 0.2.9": (
         r'Please install IPEX package with `pip install intel_extension_for_pytorch`',
@@ -196,7 +196,7 @@ _SAID_BY: dict[str, tuple[str, ...]] = {
         r'GPU is lost',
         r'fallen off the bus',
         r'Failed to initialize NVML: (Unknown Error|GPU access blocked)',
-        r'CUDA-capable device\(s\) is/are busy or unavailable',
+        r'CUDA-capable device(\(s\) is/are|s are) busy or unavailable',
         r'uncorrectable ECC error encountered',
         r'libbitsandbytes_cpu\.so: undefined symbol',
         r'Signal 9 \(SIGKILL\)',

@@ -11,16 +11,20 @@ from qvl_preflight.diagnosis.entry import Entry
 from qvl_preflight.diagnosis.matching import Match, matches
 from qvl_preflight.diagnosis.printed import printed_facts
 from qvl_preflight.diagnosis.result import Diagnosis
-from qvl_preflight.diagnosis.weigh import said_by_other_releases, weighed
+from qvl_preflight.diagnosis.spans import SPAN
+from qvl_preflight.diagnosis.weigh import HALF, against, has_already, said_by_other_releases, weighed
 from qvl_preflight.diagnosis.what_to_do import WHAT_TO_DO
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Facts, Packages
 from qvl_preflight.facts_from import FactsLike, facts_of
 from qvl_preflight.unknown import Undecided
 
-_SPAN = re.compile(r"^transformers (?:.* and )?(?P<since>\d+\.\d+) (?:on|and later|to (?P<last>\d+\.\d+)) has ")
 _MODEL = re.compile(r'"[^"]*"(?=[,)])')  # the example's, which is nobody's
-_LEAST, _OTHER_RELEASE = 0.3, 0.85
+_LEAST, _OTHER_RELEASE, _ANOTHER_RAN = 0.3, 0.85, 0.75
+_WHICH_RAN = (
+    'See which one ran: `python -c "import transformers; print(transformers.__version__, transformers.__file__)"`, with the interpreter of the '
+    "call; restart a kernel that was started before an update."
+)
 
 
 def diagnose(error: str | BaseException, *, facts: FactsLike = None) -> tuple[Diagnosis, ...]:
@@ -51,33 +55,47 @@ def _known(text: str, facts: FactsLike) -> Facts | None:
 def _best(found: list[Match], facts: Facts | None) -> tuple[Diagnosis, ...]:
     """One diagnosis for each topic, best first."""
     best: dict[str, Diagnosis] = {}
-    for match in sorted(found, key=lambda each: -_score(each, facts)):
+    for match in sorted(found, key=lambda each: -_standing(each, facts)):
         score = _score(match, facts)
         if score >= _LEAST and match.cause.topic not in best:
             best[match.cause.topic] = _diagnosis(match, score, facts)
         elif match.more and match.cause.topic in best and match.more not in best[match.cause.topic].message:
-            before = best[match.cause.topic]
-            said = f"{before.message} ({match.more}.)"
-            best[match.cause.topic] = replace(before, message=said, fix=_release(match.more) or before.fix)
+            best[match.cause.topic] = _with_more(best[match.cause.topic], match.more, facts)
     return tuple(best.values())
 
 
+def _standing(match: Match, facts: Facts | None) -> float:
+    """Among the causes of one text the one that the facts rule out comes last."""
+    ruled_out = facts is not None and against(match.cause.code, match.cause.topic, facts)
+    return _score(match, facts) * (HALF if ruled_out else 1)
+
+
 def _score(match: Match, facts: Facts | None) -> float:
-    other = match.releases and facts is not None and said_by_other_releases(match.releases, facts)
-    return match.score * (_OTHER_RELEASE if other else 1)
+    if facts is None:
+        return match.score
+    return match.score * (_OTHER_RELEASE if match.releases and said_by_other_releases(match.releases, facts) else 1)
 
 
 def _diagnosis(match: Match, score: float, facts: Facts | None) -> Diagnosis:
     cause = match.cause
-    message = f"{cause.summary} ({match.more}.)" if match.more else cause.summary
-    evidence = match.evidence.strip()[:300]
-    fix = _release(match.more) or _spelled(_fix(cause), facts)
-    return Diagnosis(cause.code, cause.topic, cause.summary, message, round(score, 2), fix, evidence, TELLS.get(cause.topic, ""))
+    evidence, tell = match.evidence.strip()[:300], TELLS.get(cause.topic, "")
+    fix = _spelled(_fix(cause), facts)
+    found = Diagnosis(cause.code, cause.topic, cause.summary, cause.summary, round(score, 2), fix, evidence, tell)
+    return _with_more(found, match.more, facts) if match.more else found
+
+
+def _with_more(found: Diagnosis, more: str, facts: Facts | None) -> Diagnosis:
+    """With what the tables of releases add, unless what is installed has it: then another installation ran."""
+    installed = has_already(more, facts) if facts is not None else ""
+    if not installed:
+        return replace(found, message=f"{found.message} ({more}.)", fix=_release(more) or found.fix)
+    said = f"{found.message} ({more}. But {installed}, which is said to be installed, has it: another one ran.)"
+    return replace(found, message=said, fix=_WHICH_RAN, confidence=round(found.confidence * _ANOTHER_RAN, 2))
 
 
 def _release(more: str) -> str:
     """What to install where the tables say which releases have what is asked for."""
-    found = _SPAN.search(more)
+    found = SPAN.search(more)
     if found is None:
         return ""
     if found["last"]:

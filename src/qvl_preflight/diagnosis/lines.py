@@ -13,6 +13,7 @@ _SHARE = 1 << 19  # of a larger one, this much from its beginning and from its e
 _BLOCK = 1 << 16
 LONGEST = 4000  # signs of a line
 _AROUND, _LAST, _MOST_UTF16 = 3000, 8000, 16 << 20
+_BEFORE, _MOST_PIECES = 100, 20
 _SIGNS = r"Traceback|Error|Exception|CUDA|Killed|SIGKILL|failed|undefined symbol|not supported"
 _TROUBLE, _TROUBLE_BYTES = re.compile(_SIGNS), re.compile(_SIGNS.encode())
 Find = Callable[[int, int], Iterable["re.Match[str] | re.Match[bytes]"]]
@@ -92,9 +93,28 @@ def streams(text: str) -> list[list[str]]:
     """Lines without prefixes, those of each rank together, in the order in which the ranks first speak."""
     found: dict[str, list[str]] = {}
     for raw in relevant(text).splitlines():
-        line, who = strip(plain(raw if len(raw) <= LONGEST else f"{raw[: LONGEST // 2]} … {raw[-LONGEST // 2 :]}"))
-        found.setdefault(who, []).append(line)
+        for piece in _pieces(raw):
+            line, who = strip(plain(piece))
+            found.setdefault(who, []).append(line)
     return list(found.values())
+
+
+def _pieces(line: str) -> list[str]:
+    """A traceback that a log writes as one line, as JSON does, line by line; of a line that is too long what stands around trouble."""
+    if "Traceback" in line and "\\n" in line:
+        return [piece for part in line.replace('\\"', '"').split("\\n") if part.strip("\"'}], ") for piece in _around(part)]
+    return _around(line)
+
+
+def _around(line: str) -> list[str]:
+    if len(line) <= LONGEST:
+        return [line]
+    pieces, done = [f"{line[: LONGEST // 2]} …"], LONGEST // 2
+    for match in _TROUBLE.finditer(line, done):
+        if match.start() >= done and len(pieces) < _MOST_PIECES:
+            start, done = max(done, match.start() - _BEFORE), match.start() + LONGEST // 2
+            pieces.append(line[start:done])
+    return [*pieces, f"… {line[max(done, len(line) - LONGEST // 2) :]}"]
 
 
 def strip(line: str) -> tuple[str, str]:

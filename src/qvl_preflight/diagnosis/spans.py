@@ -18,6 +18,7 @@ _TYPE = re.compile(
     r"model type `?'?(?P<type>[\w-]{2,60})`?'?\W{1,3}but Transformers does not recognize|^'(?P<key>[a-z][a-z0-9]{1,20}(?:[_-][a-z0-9]{1,12}){0,3})'$"
 )
 _NEWEST = (5, 23)
+SPAN = re.compile(r"^transformers (?:.* and )?(?P<since>\d+\.\d+) (?:on|and later|to (?P<last>\d+\.\d+)) has ")  # as `more` says it
 # Whose code asked, by the last file of the traceback that is no part of transformers: the topic that this makes.
 _ASKS = (
     (re.compile(r"transformers_modules"), "QVL911"),

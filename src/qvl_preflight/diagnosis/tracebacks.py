@@ -21,6 +21,7 @@ _CONTEXT = re.compile(r"\s{0,8}\d{1,6} ?(?:[│|] |  )")
 _START = "Traceback (most recent call last)"
 _HANDLING, _CAUSE = "During handling of the above exception", "The above exception was the direct cause"
 _IGNORED = "Exception ignored in"
+_FAR = 80  # signs before an exception in its line, from where on they tell nothing
 _STOP = (_START, _HANDLING, _CAUSE, _IGNORED, "Original Traceback", "----------", "==========", "```", "Root Cause")
 
 # What is said because something else has failed before.
@@ -110,9 +111,8 @@ class _Reader:
             end += 1
         message = "\n".join(parts)[:6000].strip()
         consequence = self.ignored or bool(CONSEQUENCES.search(f"{match['type']}: {message[:2000]}"))
-        self.found.append(
-            Raised(match["type"], message, index, self.stream, self.frames[-40:], self.code, consequence, text=self.lines[index])
-        )
+        text = self.lines[index][match.start() :] if match.start() > _FAR else self.lines[index]
+        self.found.append(Raised(match["type"], message, index, self.stream, self.frames[-40:], self.code, consequence, text=text))
         self.frames, self.code, self.inside, self.ignored = [], "", False, False
         return end
 

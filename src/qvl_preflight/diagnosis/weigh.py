@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from qvl_preflight.devices import visible_devices
 from qvl_preflight.diagnosis.result import Diagnosis
+from qvl_preflight.diagnosis.spans import SPAN
+from qvl_preflight.diagnosis.what_to_do import WHAT_TO_DO
 from qvl_preflight.environment import examine
 from qvl_preflight.facts import Facts, Gpu, Packages
 from qvl_preflight.unknown import Undecided, Unknown
@@ -16,7 +18,7 @@ from qvl_preflight.versions import parse
 _CUDA = frozenset(
     {"no-cuda-visible", "visible-devices-env", "torch-cpu-build", "driver-too-old", "bnb-no-cuda", "awq-no-cuda", "bnb-missing"}
 )
-_SURE, _HALF = 0.99, 0.5
+_SURE, HALF = 0.99, 0.5
 
 
 def weighed(found: tuple[Diagnosis, ...], facts: Facts) -> tuple[Diagnosis, ...]:
@@ -39,14 +41,23 @@ def weighed(found: tuple[Diagnosis, ...], facts: Facts) -> tuple[Diagnosis, ...]
     return (*sure, *sorted(rest, key=lambda each: -each.confidence))
 
 
-def _refuted(found: Diagnosis, facts: Facts) -> Diagnosis:
-    for topics, speaks_against, why in _AGAINST:
+def against(code: str, topic: str, facts: Facts) -> str:
+    """Why what is known rules the cause out; empty where it does not."""
+    for causes, speaks_against, why in _AGAINST:
         try:
-            if (found.topic in topics or found.code in topics) and speaks_against(facts):
-                said = f"{found.message} (But {why}.)"
-                return replace(found, confidence=round(found.confidence * _HALF, 2), message=said)
+            if (topic in causes or code in causes) and speaks_against(facts):
+                return why
         except Undecided:
             continue
+    return ""
+
+
+def _refuted(found: Diagnosis, facts: Facts) -> Diagnosis:
+    if why := against(found.code, found.topic, facts):
+        return replace(found, confidence=round(found.confidence * HALF, 2), message=f"{found.message} (But {why}.)")
+    if found.code == "QVL393" and _without_cuda(facts):
+        said = "bitsandbytes is refused because this torch is built without CUDA; the packages that the message names are not what is missing."
+        return replace(found, message=said, fix=WHAT_TO_DO["QVL102"])
     return found
 
 
@@ -86,6 +97,19 @@ def _has(*names: str) -> Callable[[Facts], bool]:
     return lambda facts: all(Packages(facts).has(name) for name in names)
 
 
+def _bnb_could_run(facts: Facts) -> bool:
+    """Beside a torch without CUDA the message is expected, and its true cause known."""
+    return _has("bitsandbytes", "accelerate")(facts) and not _without_cuda(facts)
+
+
+def _takes_the_move(facts: Facts) -> bool:
+    return _at_least("transformers", 4, 45)(facts) and _at_least("bitsandbytes", 0, 43, 2)(facts)
+
+
+def _without_cuda(facts: Facts) -> bool:
+    return not isinstance(facts.torch, Unknown) and facts.torch.cuda_build is False
+
+
 def _built_with_cuda(facts: Facts) -> bool:
     return not isinstance(facts.torch, Unknown) and isinstance(facts.torch.cuda_build, str)
 
@@ -99,11 +123,29 @@ _AGAINST: tuple[tuple[frozenset[str], Callable[[Facts], bool], str], ...] = (
     (frozenset({"bnb-low-capability"}), _capability(7, 5), "the GPUs have compute capability 7.5 or later"),
     (frozenset({"multi-gpu-split", "dataparallel-split", "device-map-ddp"}), _one_gpu, "this process sees one GPU"),
     (frozenset({"flash-attn-missing"}), _has("flash-attn"), "flash-attn is installed"),
-    (frozenset({"bnb-missing"}), _has("bitsandbytes", "accelerate"), "bitsandbytes and accelerate are installed: the message misleads"),
+    (frozenset({"bnb-missing"}), _bnb_could_run, "bitsandbytes and accelerate are installed: the message misleads"),
     (frozenset({"QVL601"}), _has("accelerate"), "accelerate is installed, in this interpreter or another"),
+    (frozenset({"QVL715"}), _has("deepspeed"), "deepspeed is installed, in this interpreter or another"),
+    (frozenset({"QVL337"}), _at_least("accelerate", 0, 20), "this accelerate knows 4-bit weights"),
+    (frozenset({"QVL336"}), _below("accelerate", 1, 2), "accelerate before 1.2 does not move such a model"),
+    (frozenset({"QVL336"}), _takes_the_move, "transformers from 4.45 on with bitsandbytes from 0.43.2 on takes that"),
     (frozenset({"torch-load-cve"}), _at_least("torch", 2, 6), "this torch is 2.6 or later"),
+    (frozenset({"bnb-triton-skew"}), _at_least("bitsandbytes", 0, 45, 3), "this bitsandbytes does not import triton.ops"),
     (frozenset({"bnb-triton-skew"}), _below("torch", 2, 6), "this torch is older than 2.6"),
 )  # fmt: skip
+
+
+def has_already(more: str, facts: Facts) -> str:
+    """The installed transformers, where ``more`` says that it has what was not found; else empty."""
+    span = SPAN.search(more)
+    try:
+        installed, packages = Packages(facts).release("transformers"), Packages(facts)
+        if span is None or installed is None or installed < (parse(span["since"]) or ()):
+            return ""
+        later = span["last"] is not None and installed[:2] > (parse(span["last"]) or ())[:2]
+        return "" if later else f"transformers {packages.version('transformers')}"
+    except Undecided:
+        return ""
 
 
 def said_by_other_releases(releases: str, facts: Facts) -> bool:

@@ -3,6 +3,7 @@
 from qvl_preflight.symptoms import Symptom
 
 WORDS = (
+    ("QVL306", Symptom(r"only supports `?\[.{0,200}actual device = `?cpu", weight=.95, source="gptqmodel, with the device filled in")),
     ("QVL398", Symptom(r"(Exllama EoRA|Exllama v1) backend but could not import", source="gptqmodel 5.8.0 nn_modules/qlinear/exllama_eora.py:105")),
     ("QVL398", Symptom(r"kernels are not properly installed", source="gptqmodel 7.7.0 nn_modules/qlinear/marlin_awq.py:265")),
     ("QVL305", Symptom(r"(Marlin|Machete) kernel (only supports|requires) compute capability", source="gptqmodel 7.7.0 nn_modules/qlinear/qqq.py:286")),

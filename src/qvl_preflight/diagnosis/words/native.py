@@ -14,6 +14,9 @@ _LIBRARIES = r"transformers|trl|peft|accelerate|from_pretrained|auto_gptq|train|
 # Of transformers and trl alone: a program's own classes may lack any argument. Up to Python 3.9 the class is not named.
 _TRAINS = r"^\w+: (\w*TrainingArguments\.|(Seq2Seq|SFT|DPO|ORPO|KTO|CPO|GKD|PPO|GRPO|Reward)?(Trainer|Config)\.)?__init__\(\) "
 
+_TRL = r"(SFT|DPO|ORPO|KTO|CPO|GKD|PPO|GRPO|Reward|RLOO|OnlineDPO)(Trainer|Config)\."
+_WEIGHTS = r"transformers|safetensors|peft|accelerate|optimum|auto_gptq|gptqmodel|awq"
+
 WORDS = (
     # Memory
     ("QVL190", Symptom(r"CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation", source=_CUDA)),
@@ -117,6 +120,7 @@ WORDS = (
     # Packages that are not there
     ("QVL910", Symptom(r"No module named '?transformers_stream_generator", type="ModuleNotFoundError|ImportError", source=_PYTHON)),
     ("QVL911", Symptom(r"No module named 'transformers\.", type="ModuleNotFoundError|ImportError", frames="transformers_modules", weight=.95, source=_PYTHON)),
+    ("QVL911", Symptom(r"'\w+(ForCausalLM|LMHeadModel|ForConditionalGeneration|ChatModel)' object has no attribute '(generate|_extract_past\w*|_update_causal_mask)", weight=.8, source="torch's Module, of a class that transformers lost GenerationMixin for in 4.50")),
     ("QVL309", Symptom(r"No module named '?bitsandbytes'?$", type="ModuleNotFoundError|ImportError", source=_PYTHON)),
     ("QVL301", Symptom(r"No module named '?(auto_gptq|gptqmodel|optimum|awq|awq_ext|compressed_tensors|hqq|quanto|optimum\.quanto|torchao|aqlm|eetq|auto_round)'?$", type="ModuleNotFoundError|ImportError", source=_PYTHON)),
     ("QVL601", Symptom(r"No module named '?accelerate'?$", type="ModuleNotFoundError|ImportError", source=_PYTHON)),
@@ -144,6 +148,11 @@ WORDS = (
     ("QVL690", Symptom(r"Flash Attention 2 installation seems to be broken", source="unsloth, which no stack holds")),
     # Spelled for another release
     ("QVL990", Symptom(_TRAINS + r"got an unexpected keyword argument '(evaluation_strategy|eval_strategy|no_cuda|use_mps_device|use_cpu|processing_class|tokenizer|max_seq_length|dataset_text_field|per_gpu_\w+|overwrite_output_dir|group_by_length|logging_dir)'", within=_LIBRARIES, weight=.8, source=_PYTHON)),
+    ("QVL990", Symptom(rf"^\w+: {_TRL}__init__\(\) got an unexpected keyword argument '(tokenizer|processing_class|max_seq_length|max_length|max_prompt_length|dataset_text_field|packing|dataset_num_proc|neftune_noise_alpha|beta|loss_type|peft_config)'", weight=.85, source=_PYTHON)),
+    ("QVL990", Symptom(r"^\w+: (Seq2Seq)?Trainer\.__init__\(\) got an unexpected keyword argument '(tokenizer|processing_class)'", weight=.8, source=_PYTHON)),
+    ("QVL693", Symptom(r"^\w+: (Lora|AdaLora|IA3|LoHa|LoKr|VeRA|Vera|PromptTuning|PrefixTuning|PromptEncoder)Config\.__init__\(\) got an unexpected keyword argument", within=r"[/\\]peft[/\\]", weight=.85, source=_PYTHON)),
+    ("QVL901", Symptom(r"No such file or directory: .{0,300}((pytorch_model|model)-\d+-of-\d+|adapter_model|model|pytorch_model)\.(safetensors|bin)\W{0,2}$", type="FileNotFoundError", within=_WEIGHTS, weight=.85, source=_PYTHON)),
+    ("QVL117", Symptom(r"Free memory on device .{0,80}is less than desired GPU memory utilization", source=_VLLM)),
     ("QVL693", Symptom(r"(unwrap_model|prepare_data_loader|DataLoaderConfiguration|Accelerator|AcceleratedOptimizer|skip_first_batches|load_fsdp_\w+)\S{0,20}\(\) got an unexpected keyword argument", weight=.85, source=_PYTHON)),
     ("QVL990", Symptom(r"(ADDED|'rope_type'|KeyError: '?(type|factor|rope_type|rope_theta))'?$", type="KeyError", frames=r"configuration_|modeling_rope|transformers", weight=.6, source=_PYTHON)),
     ("QVL907", Symptom(r"^KeyError: '?[a-z][a-z0-9]{1,20}([_-][a-z0-9]{1,12}){0,3}'?$", frames=r"configuration_auto", weight=.95, source=_PYTHON)),

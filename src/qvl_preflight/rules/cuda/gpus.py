@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "QVL116",
     Severity.WARNING,
     topic="no-cuda-visible",
-    symptoms=(r"CUDA-capable device\(s\) is/are busy or unavailable",),
+    symptoms=(r"CUDA-capable device(\(s\) is/are|s are) busy or unavailable",),
     environment=True,
 )
 def exclusive_gpu(devices: Devices, plan: LoadPlan | None) -> Iterator[Finding]:

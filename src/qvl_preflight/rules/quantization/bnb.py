@@ -251,9 +251,7 @@ def releases_before_4_bits(plan: LoadPlan) -> Iterator[Finding]:
     "QVL336",
     Severity.ERROR,
     topic="bnb-to-device",
-    symptoms=(
-        r"`\.to` is not supported for `4-bit` or `8-bit`[\s\S]*dispatch_model|dispatch_model[\s\S]*`\.to` is not supported for `4-bit`",
-    ),
+    symptoms=(Symptom(r"`\.to` is not supported for `4-bit` or `8-bit`", frames="dispatch_model", weight=0.95),),
 )
 def accelerate_moves_the_model(plan: LoadPlan, packages: Packages) -> Iterator[Finding]:
     """
