@@ -109,7 +109,8 @@ def _fix(cause: Cause) -> str:
     if said := WHAT_TO_DO.get(cause.code):
         return said
     good = cause.page.split("```")
-    call = good[3].partition("\n")[2].strip() if len(good) > 3 and not cause.shown else ""
+    call = " ".join(good[3].partition("\n")[2].split()) if len(good) > 3 and not cause.shown else ""
+    call = call.replace("( ", "(").replace(" )", ")")
     return f"Make a call like this one: {_MODEL.sub('MODEL', call, count=1)}" if call else ""
 
 

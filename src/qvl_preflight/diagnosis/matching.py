@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from qvl_preflight.diagnosis.causes import Cause, causes, planned
 from qvl_preflight.diagnosis.foreign import held_by_others, is_foreign, without_foreign_lines
@@ -14,10 +14,11 @@ from qvl_preflight.diagnosis.lines import streams
 from qvl_preflight.diagnosis.spans import by_release
 from qvl_preflight.diagnosis.squeeze import compiled, literals, opening, squeeze
 from qvl_preflight.diagnosis.tracebacks import Raised, raised_in
+from qvl_preflight.diagnosis.words.concepts import WRAPPERS
 from qvl_preflight.symptoms import Symptom
 
 _MOST_EXCEPTIONS, _NEAR, _TRIES, _MOST_BESIDE = 60, 400, 20, 200_000
-_LOUD, _REMARK = 0.9, 0.67  # beside an exception a line must weigh this much
+_LOUD, _REMARK, _EXACT = 0.9, 0.67, 0.8  # beside an exception a line must weigh this much
 _CUT, _CUT_WHOLE, _CUT_WEIGHT = 22, 18, 0.7  # signs that a message must have kept to be known by its beginning
 
 
@@ -55,24 +56,43 @@ def _distinct(raised: list[Raised]) -> list[Raised]:
 
 
 def _in_exceptions(raised: list[Raised], whole: str) -> Iterator[Match]:
+    stands = cache(lambda pattern: compiled(pattern).search(whole) is not None)  # the same for every exception
     for one in raised:
         role = 1.0 if one.last else 0.97 if one.cause else 0.9 if one.handled else 0.93
-        said, frames, code = squeeze(one.said), squeeze(";".join(one.frames)), squeeze(one.code)
-        for symptom, cause in causes():
-            if symptom.type and not re.fullmatch(symptom.type, one.name):
-                continue
-            if symptom.frames and not compiled(symptom.frames).search(frames):
-                continue
-            if symptom.within and frames and not compiled(symptom.within).search(frames):
-                continue
-            if symptom.beside and not compiled(symptom.beside).search(whole):
-                continue
-            if not symptom.text or _fits(symptom.text, said):
-                yield Match(symptom.weight * role, cause, one.text if one.message else one.code or one.text, symptom.releases)
-            elif not one.message and _fits(symptom.text, code):
-                yield Match(symptom.weight * role, cause, one.code, symptom.releases)
+        fitting = list(_fitting(one, stands))
+        exact = any(symptom.weight >= _EXACT for symptom, _, _ in fitting)
+        for symptom, cause, line in fitting:
+            if not (exact and symptom.source == WRAPPERS):  # the library's own words say it better
+                yield Match(symptom.weight * role, cause, line, symptom.releases)
         for weight, cause, more in (*by_release(one), *held_by_others(one)):
             yield Match(weight * role, cause, one.text, more=more)
+
+
+def _fitting(one: Raised, stands: Callable[[str], bool]) -> Iterator[tuple[Symptom, Cause, str]]:
+    """Symptoms that fit the exception, each with the line that betrays it."""
+    said, frames, code = squeeze(one.said), squeeze(";".join(one.frames)), squeeze(one.code)
+    for symptom, cause in causes():
+        if symptom.type and not re.fullmatch(symptom.type, one.name):
+            continue
+        if symptom.frames and not compiled(symptom.frames).search(frames):
+            continue
+        if symptom.within and frames and not compiled(symptom.within).search(frames):
+            continue
+        if symptom.beside and not stands(symptom.beside):
+            continue
+        if not symptom.text or _fits(symptom.text, said):
+            yield symptom, cause, _line(one, symptom.text)
+        elif not one.message and _fits(symptom.text, code):
+            yield symptom, cause, one.code
+
+
+def _line(one: Raised, pattern: str) -> str:
+    """The line that betrays it: the first one, unless a later line of the message holds the words alone."""
+    if not one.message:
+        return one.code or one.text
+    if not pattern or _fits(pattern, squeeze(one.said.partition("\n")[0])):
+        return one.text
+    return next((line for line in one.message.splitlines()[1:] if _fits(pattern, squeeze(line))), one.text)
 
 
 def _fits(pattern: str, text: str) -> bool:

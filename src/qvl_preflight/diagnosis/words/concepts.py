@@ -5,14 +5,14 @@ They weigh less than the libraries' own words: a person's program may say such a
 
 from qvl_preflight.symptoms import Symptom
 
-_WRAPPERS = "axolotl, ms-swift, diffusers, trl, unsloth and others, which no stack holds"
+WRAPPERS = "axolotl, ms-swift, diffusers, trl, unsloth and others, which no stack holds"
 _NO = r"(not|n't|cannot|can not|incompatible|unsupported|mutually exclusive)"
 _NEED = r"(requires?|required|needs?|must|have to|please|make sure|missing|not installed|not found|not available)"
 _INSTALL = r"(pip install|install(ed|ation|ing)?|upgrade|update)"
 
 
 def _said(code: str, *patterns: str, weight: float = 0.65, kind: str = "") -> tuple[tuple[str, Symptom], ...]:
-    return tuple((code, Symptom(pattern, type=kind, weight=weight, source=_WRAPPERS)) for pattern in patterns)
+    return tuple((code, Symptom(pattern, type=kind, weight=weight, source=WRAPPERS)) for pattern in patterns)
 
 
 WORDS = (
