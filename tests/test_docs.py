@@ -109,7 +109,7 @@ def test_the_lists_of_rules_are_complete() -> None:
 
 def test_links_lead_somewhere() -> None:
     """Relative links in the prose."""
-    for page in (*READMES, "docs/architecture.md", "docs/files.md", "docs/jobs.md", "CHANGELOG.md"):
+    for page in (*READMES, "docs/architecture.md", "docs/files.md", "docs/jobs.md", "docs/guard.md", "CHANGELOG.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"

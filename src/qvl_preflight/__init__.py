@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from qvl_preflight.diagnosis import diagnose
     from qvl_preflight.diagnosis.result import Diagnosis
     from qvl_preflight.estimate import estimate_memory
-    from qvl_preflight.exceptions import FixDidNotConverge, InputError, PreflightError
+    from qvl_preflight.exceptions import FixDidNotConverge, InputError, PreflightError, PreflightStopped
     from qvl_preflight.facts import Facts
     from qvl_preflight.facts_from import collect_facts
     from qvl_preflight.fit_call import fit
     from qvl_preflight.fitting.answer import Fit
+    from qvl_preflight.guarding import guard, install_guard, uninstall_guard
     from qvl_preflight.memory.result import MemoryEstimate
     from qvl_preflight.missing import MISSING
     from qvl_preflight.report import Change, Finding, Fix, Report
@@ -31,12 +32,13 @@ _HOMES = {
     "check": "api", "fix_kwargs": "api", "doctor": "api", "explain": "api", "collect_facts": "facts_from", "FixedKwargs": "api",
     "estimate_memory": "estimate", "MemoryEstimate": "memory.result", "fit": "fit_call", "Fit": "fitting.answer",
     "Facts": "facts", "Unknown": "unknown", "Report": "report", "Finding": "report", "Fix": "report", "Change": "report", "MISSING": "missing",
-    "PreflightError": "exceptions", "InputError": "exceptions", "FixDidNotConverge": "exceptions",
+    "PreflightError": "exceptions", "InputError": "exceptions", "PreflightStopped": "exceptions", "FixDidNotConverge": "exceptions",
+    "guard": "guarding", "install_guard": "guarding", "uninstall_guard": "guarding",
 }  # fmt: skip
 
 __all__ = [
-    "MISSING", "Change", "Diagnosis", "Facts", "Finding", "Fit", "Fix", "FixDidNotConverge", "FixedKwargs", "InputError", "MemoryEstimate", "PreflightError", "Report", "Unknown",
-    "__version__", "check", "collect_facts", "diagnose", "doctor", "estimate_memory", "explain", "fit", "fix_kwargs",
+    "MISSING", "Change", "Diagnosis", "Facts", "Finding", "Fit", "Fix", "FixDidNotConverge", "FixedKwargs", "InputError", "MemoryEstimate", "PreflightError", "PreflightStopped", "Report", "Unknown",
+    "__version__", "check", "collect_facts", "diagnose", "doctor", "estimate_memory", "explain", "fit", "fix_kwargs", "guard", "install_guard", "uninstall_guard",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 PreflightError
 ├── InputError            something given to us cannot be read; one line, exit code 2
 ├── OutputError           what was asked for cannot be written; one line, exit code 2
+├── PreflightStopped      a guard that checks stops a call before weights are loaded
 └── FixDidNotConverge     a bug of ours: edits undo one another
 """
 
@@ -20,6 +21,10 @@ class InputError(PreflightError):
 
 class OutputError(PreflightError):
     """Standard output is closed, or the disk behind it is full."""
+
+
+class PreflightStopped(PreflightError):
+    """A call under ``guard("check")`` will fail: what it was, and its report."""
 
 
 class FixDidNotConverge(PreflightError):
