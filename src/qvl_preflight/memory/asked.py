@@ -8,7 +8,7 @@ from typing import Any
 
 from qvl_preflight.exceptions import InputError
 
-_INFERENCE = ("batch_size", "sequence_length", "max_new_tokens", "use_cache")
+_INFERENCE = ("batch_size", "sequence_length", "max_new_tokens", "use_cache", "images", "image_size")
 _METHODS = ("full", "lora")
 _MOST = 2**31
 
@@ -28,6 +28,8 @@ class Asked:
     rank: int = 16
     targets: tuple[str, ...] | None = None
     cache: bool = False
+    images: int = 0  # in the whole batch
+    image_size: tuple[int, int] | None = None  # height and width, in pixels
 
 
 def read_asked(inference: Mapping[str, Any] | None, training: Mapping[str, Any] | None) -> Asked | None:
@@ -44,7 +46,8 @@ def read_asked(inference: Mapping[str, Any] | None, training: Mapping[str, Any] 
             raise InputError(f"inference: {strange[0]!r} is not known; expected {', '.join(_INFERENCE)}")
         made = _number(inference, "max_new_tokens", 0, least=0)
         keeps = inference.get("use_cache", made > 0) is True
-        return Asked(_number(inference, "batch_size", 1), _number(inference, "sequence_length", 2048), made, cache=keeps)
+        batch, length = _number(inference, "batch_size", 1), _number(inference, "sequence_length", 2048)
+        return Asked(batch, length, made, cache=keeps, images=_number(inference, "images", 0, least=0), image_size=_size(inference))
     return None if training is None else _training(training)
 
 
@@ -68,6 +71,7 @@ def _training(given: Mapping[str, Any]) -> Asked:
     return Asked(
         _number(given, "batch_size", 1), _number(given, "sequence_length", 2048), 0, method, given.get("gradient_checkpointing") is True, reentrant,
         str(getattr(optimizer, "value", optimizer)), amp is not None, _number(given, "lora_rank", 16), names,
+        images=_number(given, "images", 0, least=0), image_size=_size(given),
     )  # fmt: skip
 
 
@@ -76,3 +80,12 @@ def _number(given: Mapping[str, Any], key: str, default: int, least: int = 1) ->
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < _MOST:
         raise InputError(f"{key} is {value!r}; expected a whole number from {least} on")
     return value
+
+
+def _size(given: Mapping[str, Any]) -> tuple[int, int] | None:
+    value = given.get("image_size")
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(type(side) is int and 0 < side < 2**16 for side in value):
+        raise InputError(f"image_size is {value!r}; expected height and width in pixels, such as [448, 448]")
+    return value[0], value[1]

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qvl_preflight.memory import step
+from qvl_preflight.memory import simulate
 from qvl_preflight.memory.allocator import rounded, whole
+from qvl_preflight.memory.decoder import Step
+from qvl_preflight.memory.layers import Layers
 from qvl_preflight.memory.loader import NEWEST, Loader
 from qvl_preflight.memory.loading import allocated
 from qvl_preflight.memory.parts import parts
 from qvl_preflight.memory.result import MemoryEstimate
 from qvl_preflight.memory.shape import Shape, shape_of
 from qvl_preflight.memory.sharded import Rank, computed_in, rank_of
-from qvl_preflight.memory.step import Run
+from qvl_preflight.memory.vision import Tower, tower_of
 from qvl_preflight.memory.weights import WIDTHS, Stored, in_memory
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 
@@ -62,11 +64,11 @@ def estimate(
     workspace = _WIDE_WORKSPACE if capability is None or capability[0] >= 9 else _SMALL_WORKSPACE
     try:
         shape = need(found)
-        bits = 16 if quantization is None else _bits(quantization)
-        run = _run(asked, need(dtype), bits, attention)
+        how = _layers(asked, need(dtype), quantization)
+        run = _step(asked, attention, tower_of(checkpoint.config) if asked.images else None)
         if asked.method is None:
-            return _inference(result, shape, run, workspace)
-        return _training(result, shape, run, stored, asked, bits, 2 * workspace, sharing)  # autograd's thread has one of its own
+            return _inference(result, shape, how, run, asked, workspace)
+        return _training(result, shape, how, run, stored, asked, 2 * workspace, sharing)  # autograd's thread has one of its own
     except Undecided as undecided:
         why = Unknown(undecided.reason)
         return replace(
@@ -100,55 +102,76 @@ def by_module(stored: Sequence[Stored]) -> dict[str, int]:
     return found
 
 
-def _bits(quantization: Quantization | Unknown) -> int:
+_FUSED = ("marlin", "exllama", "exllamav2", "exllama_v1", "exllama_v2", "machete")
+
+
+def _layers(asked: Asked, dtype: str, quantization: Quantization | Unknown | None) -> Layers:
+    """How linear layers are kept and multiplied."""
+    lora = asked.method == "lora"
+    own = WIDTHS[dtype]
+    rank = asked.rank if lora else 0
+    if quantization is None:
+        return Layers(own, "plain", own, rank, asked.targets, asked.method == "full")
     known = need(quantization)
-    if known.method != "bitsandbytes" or known.pre_quantized:
+    if asked.method == "full":
+        raise Undecided("quantised weights cannot be trained in full")
+    if known.method == "bitsandbytes":
+        kernel = "bnb8" if known.bits == 8 else "bnb4"
+        return Layers(own, kernel, _FLOAT if lora else own, rank, asked.targets)
+    if known.method not in ("gptq", "awq"):
         raise Undecided(f"what a step of weights in {known.method} takes beside them")
-    return known.bits
+    backend = str(known.config.get("backend") or "")
+    kernel = "fused" if known.method == "awq" or backend in _FUSED else "unpacked" if lora else "dequantised"
+    return Layers(own, kernel, own, rank, asked.targets)
 
 
-def _run(asked: Asked, dtype: str, bits: int, attention: str | None) -> Run:
+def _step(asked: Asked, attention: str | None, tower: Tower | None) -> Step:
     if attention not in (None, "sdpa", "eager", "flash_attention_2", "flash_attention_3"):
         raise Undecided(f"what attention by {attention} keeps")
-    own = WIDTHS[dtype]
-    lora = asked.method == "lora"
-    stream = _FLOAT if lora and bits < 16 else own
-    return Run(
-        asked.batch, asked.length, 2 if asked.amp else own, stream, attention == "eager", bits, asked.new_tokens, asked.checkpointing, asked.reentrant, lora,
-        asked.amp, asked.cache,
-    )  # fmt: skip
+    return Step(
+        asked.batch,
+        asked.length,
+        attention == "eager",
+        asked.cache,
+        asked.new_tokens > 0,
+        asked.checkpointing,
+        tower=tower,
+        images=asked.images,
+        image_size=asked.image_size,
+    )
 
 
-def _inference(result: MemoryEstimate, shape: Shape, run: Run, workspace: int) -> MemoryEstimate:
-    cache, most = step.cache_bytes(shape, run), step.inference(shape, run)
+def _inference(result: MemoryEstimate, shape: Shape, how: Layers, run: Step, asked: Asked, workspace: int) -> MemoryEstimate:
+    seen = simulate.forward(shape, how, run)
+    cache = simulate.cache_bytes(shape, how, run, asked.new_tokens)
     tokens = whole(run.tokens * 8)
-    peak = result.weights_bytes + cache + most + tokens + workspace
-    return replace(result, kv_cache_bytes=cache, activation_bytes=most + tokens, workspace_bytes=workspace, peak_bytes=peak)
+    peak = result.weights_bytes + max(seen.peak, cache) + tokens + workspace
+    return replace(
+        result,
+        kv_cache_bytes=cache,
+        activation_bytes=max(0, seen.peak - cache) + tokens,
+        workspace_bytes=workspace,
+        peak_bytes=peak,
+    )
 
 
 def _training(
-    result: MemoryEstimate,
-    shape: Shape,
-    run: Run,
-    stored: Sequence[Stored],
-    asked: Asked,
-    bits: int,
-    workspace: int,
-    sharing: Sharing | None,
-) -> MemoryEstimate:
-    held = parts(shape, stored, asked, bits, run.stream if bits == 16 else run.width)
+    result: MemoryEstimate, shape: Shape, how: Layers, run: Step, stored: Sequence[Stored], asked: Asked, workspace: int, sharing: Sharing | None
+) -> MemoryEstimate:  # fmt: skip
+    apart = sharing is not None and (sharing.fsdp or sharing.stage > 0)  # no rank keeps all gradients
+    seen = simulate.training(shape, how, run, 2 if asked.amp else 0, reentrant=asked.reentrant, keeps=not apart)
+    held = parts(stored, asked, seen.adapters, prepares=how.kernel.startswith("bnb"))
     rank = Rank(result.weights_bytes, held)
     if sharing is not None:
         rank = rank_of(stored, result.weights_bytes, held, asked, sharing, shape.hidden)
         held = rank.parts
-    moments = [(size + held.casts, all_there) for size, all_there in step.training(shape, run)]
     passing = rank.gathered + rank.buckets
-    most = max(size + (held.gradients if all_there or rank.gathered else 0) for size, all_there in moments) + passing
+    most = seen.peak + (held.gradients if apart else 0) + passing
     most = max(most, held.gradients + held.scratch + (passing if rank.kept_buckets else 0))
     tokens = whole(run.tokens * 8)
     peak = rank.weights + held.adapters + held.prepared + held.states + most + tokens + workspace
     return replace(
-        result, weights_bytes=rank.weights, activation_bytes=max(size for size, _ in moments) + tokens, gradient_bytes=held.gradients,
+        result, weights_bytes=rank.weights, activation_bytes=seen.activations + tokens, gradient_bytes=held.gradients,
         optimizer_bytes=held.states, adapter_bytes=held.adapters, prepared_bytes=held.prepared, workspace_bytes=workspace,
         gathered_bytes=rank.gathered, bucket_bytes=rank.buckets, ram_bytes=rank.ram, peak_bytes=peak,
     )  # fmt: skip
