@@ -38,6 +38,7 @@ LAYERS = (
     "caches",
     "sources",
     "devices",
+    "loaders",
     "request",
     "checkpoint",
     "remote_imports",
@@ -94,6 +95,7 @@ LAYERS = (
     "__main__",
 )
 WITHIN_STACK = (
+    "release_spans",
     "requirements",
     "torchvision",
     "absent",
@@ -111,6 +113,8 @@ WITHIN_STACK = (
     "code_files",
     "files",
     "weight_choice",
+    "weight_arguments",
+    "config_values",
     "config_mistakes",
     "broken_files",
     "cuda",

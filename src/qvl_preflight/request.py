@@ -7,13 +7,13 @@ torch.dtype) become records on the way in and come back as live objects on the w
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from qvl_preflight.exceptions import InputError
+from qvl_preflight.loaders import class_name, hub_of
 from qvl_preflight.missing import MISSING, Missing
 from qvl_preflight.plain_names import quantization_config, torch_dtype
 
@@ -155,23 +155,11 @@ def make_request(
         kwargs=records,
         purpose=purpose or ("lora" if peft is not None else "full" if trainer is not None else "inference"),
         purpose_named=purpose is not None,
-        loader=None if loader is None else _class_name(loader),
-        hub=_hub(loader),
+        loader=None if loader is None else class_name(loader),
+        hub=hub_of(loader),
         peft=peft,
         trainer=trainer,
     )
-
-
-def _class_name(loader: str | type) -> str:
-    """The bare name: ``transformers.AutoModel`` and ``modelscope.AutoModel`` are written as well."""
-    name = loader if isinstance(loader, str) else loader.__name__
-    return re.sub(r"^(transformers|modelscope)\.([\w.]*\.)?", "", name.strip())
-
-
-def _hub(loader: str | type | None) -> str:
-    """modelscope's own classes wrap those of transformers, under the same names; in text ``modelscope.AutoModel``."""
-    module = loader if isinstance(loader, str) else getattr(loader, "__module__", "")
-    return "modelscope" if str(module).split(".")[0] == "modelscope" else "huggingface"
 
 
 def to_record(value: Any) -> Any:
@@ -186,6 +174,8 @@ def to_record(value: Any) -> Any:
         return [to_record(item) for item in value]
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, type):
+        return LiveObject(f"type {value.__name__}")
     kind = type(value)
     if kind.__module__ == "torch":
         if kind.__name__ == "dtype":

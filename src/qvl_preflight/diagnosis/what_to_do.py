@@ -127,6 +127,8 @@ WHAT_TO_DO = {
     "QVL816": "Take the names that reach nothing out of target_modules, or spell them as the model does; `print(model)` shows its layers.",
     "QVL818": "Call model.enable_input_require_grads() before get_peft_model, or give TrainingArguments gradient_checkpointing_kwargs={\"use_reentrant\": False}.",
     "QVL819": "Keep the adapters apart, or train on the checkpoint that is not quantised.",
+    "QVL917": "Put the value right in config.json, as the model's page has it; or leave it out of the call.",
+    "QVL918": "Leave that argument out, or install what reads such weights; a GGUF file is named as it lies in the folder.",
     "QVL820": "Take the argument out, or spell it as the installed transformers does: eval_strategy was evaluation_strategy before 4.41.",
     "QVL822": "Write one of the names that the message lists.",
     "QVL823": 'Install the package that it names, or choose optim="adamw_torch".',

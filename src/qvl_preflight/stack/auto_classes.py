@@ -7,6 +7,7 @@ dynamic_module_utils.py resolve_trust_remote_code. The configuration is looked u
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -107,11 +108,16 @@ def class_exists(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 def _misspelt_class(situation: Situation, name: str) -> Iterator[WillRaise]:
     """A name of no release: a slip where it is nearly that of a class; else a class of the person's own."""
     meant = tables().meant(name)
-    if meant is None or (situation.auto_classes is not None and name in situation.auto_classes.autos):
+    if situation.auto_classes is not None and name in situation.auto_classes.autos:
+        return
+    text = f"cannot import name '{name}' from 'transformers'"
+    if meant is None:
+        if re.match(r"AutoModel(For[A-Z]|$)", name) and "With" not in name:
+            why, own = f"no release of transformers up to 5.23 has {name}", f"{name} is no class of the program's own"
+            yield WillRaise("QVL908", Stage.ENVIRONMENT, "ImportError", text, "class", why, own, _NO_CLASS)
         return
     why = f"transformers has no {name}; {meant} is meant"
     condition = None if tables().is_auto(meant) else f"{name} is no class of the program's own"
-    text = f"cannot import name '{name}' from 'transformers'"
     yield WillRaise("QVL908", Stage.ENVIRONMENT, "ImportError", text, "class", why, condition, _NO_CLASS)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from qvl_preflight.missing import MISSING
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import LiveObject, show
 from qvl_preflight.stack import accelerate
@@ -45,6 +47,12 @@ def _map(situation: Situation, given: Mapping[Any, Any]) -> Iterator[WillRaise]:
         text = text or _first_without_device(situation)
         yield _refused(Stage.MATERIALISE, type_, text, "the device_map is empty")
         return
+    odd = next((name for name in given if not isinstance(name, str)), MISSING)
+    if odd is not MISSING and situation.packages.at_least("transformers", 5):
+        text = f"'{type(odd).__name__}' object has no attribute 'count'"  # integrations/accelerate.py sorts them by their dots
+        yield _refused(Stage.MATERIALISE, "AttributeError", text, f"the device_map names a module {odd!r}, and names are text")
+        return
+    yield from _numbered_cpu(situation, given)
     for name, device in given.items():
         if isinstance(device, int) and not isinstance(device, bool) and device < 0:
             yield _refused(
@@ -57,6 +65,15 @@ def _map(situation: Situation, given: Mapping[Any, Any]) -> Iterator[WillRaise]:
         if device is None or isinstance(device, (bool, float)) or (name == "" and isinstance(device, list)):
             yield _refused(Stage.MATERIALISE, "TypeError", _NO_DEVICE, f"the device_map gives {name!r} the device {show(device)}")
             return
+
+
+def _numbered_cpu(situation: Situation, given: Mapping[Any, Any]) -> Iterator[WillRaise]:
+    """The whole model on "cpu:0", which 4.57 hands to safetensors as it stands. Run: 4.37.2 and 5.23.0 load it."""
+    release, device = situation.packages.release("transformers") or (), given.get("")
+    if release[:2] == (4, 57) and isinstance(device, str) and re.fullmatch(r"cpu:\d+", device) and len(given) == 1:
+        why = f'the device_map says "{device}": safetensors knows "cpu" alone'
+        text = " ".join(("device", device, "is invalid"))  # of any device: no symptom
+        yield _refused(Stage.MATERIALISE, "SafetensorError", text, why)
 
 
 def _first_without_device(situation: Situation) -> str:

@@ -5,13 +5,18 @@ Sources: transformers 4.28 to 5.23 modeling_utils.py `_get_no_split_modules`; in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from qvl_preflight.auto_tables import tables
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.remote_code import RemoteCode, remote_code
 from qvl_preflight.stack.accelerate import STRATEGIES
+from qvl_preflight.stack.auto_classes import autos_of
 from qvl_preflight.stack.module_tree import rows_of
+from qvl_preflight.stack.release_spans import Releases, Spans, read_spans, read_table, takes_in
 from qvl_preflight.unknown import Unknown
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -29,6 +34,8 @@ _REFUSAL: ByRelease[str | None] = ByRelease(
     Row("4.35", "4.50", _WORDS.replace("{}needs", "class needs"), Evidence.RUN, "transformers 4.37.2 modeling_utils.py:1778"),
     Row("4.50", None, None, Evidence.RUN, "transformers 4.50.3 modeling_utils.py:1904"),
 )
+# Which classes name none, up to 4.49: scripts/no_split_table.py, out of the sources; the classes of 4.37.2 were asked.
+TABLE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "tables", "no_split.txt")
 
 
 def looks_into_parts(situation: Situation) -> bool:
@@ -61,18 +68,36 @@ def unsupported(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
 
 
 def _of_transformers(situation: Situation) -> str | None:
-    """The class of transformers that names nothing, as it was seen in the releases before and after the installed one."""
-    classes, loader = situation.checkpoint.config.get("architectures"), situation.request.loader
-    if (
-        not isinstance(classes, list)
-        or not classes
-        or not (loader is None or loader == classes[0] or loader.startswith("AutoModelFor"))
-    ):
+    """The class of transformers that names nothing: by the sources of the release, else as it was seen in those before and after the installed one."""
+    name = _class_called(situation)
+    if name is None:
         return None
-    release, rows = situation.packages.release("transformers") or (), rows_of(str(classes[0]))
+    release = situation.packages.release("transformers") or ()
+    releases, spans = _table()
+    if (answer := takes_in(spans.get(name, ()), releases, (release[0], release[1]))) is not False or name in spans:
+        return name if answer else None
+    rows = rows_of(name)
     before = [tree.get("refuses") for since, tree in rows if since <= release][-1:]
     after = [tree.get("refuses") for since, tree in rows if release < since < (4, 50)][:1]
     return before[0] if before and all([*before, *after]) else None
+
+
+def _class_called(situation: Situation) -> str | None:
+    """The class of transformers that the call makes; None where that is not known."""
+    classes, loader = situation.checkpoint.config.get("architectures"), situation.request.loader
+    if loader is not None and not tables().is_auto(loader):
+        return loader
+    if loader is None:
+        return str(classes[0]) if isinstance(classes, list) and classes else None
+    kind = situation.checkpoint.config.get("model_type")
+    made = autos_of(situation, kind).get(loader, ()) if isinstance(kind, str) else ()
+    return made[0] if len(made) == 1 else None
+
+
+@lru_cache(maxsize=1)
+def _table() -> tuple[Releases, Mapping[str, Spans]]:
+    releases, lines = read_table(TABLE)
+    return releases, {name: read_spans(line.split()[0], releases[-1]) for line in lines for name in line.split()[1:]}
 
 
 def _without(code: RemoteCode, *, deep: bool) -> str | None:

@@ -97,6 +97,12 @@ def malformed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         text = f"'{type(passed).__name__}' object has no attribute '{row.value}'"
         why = f"quantization_config={show(passed)} is no configuration"
         yield WillRaise("QVL323", Stage.CONFIG, "AttributeError", text, "config-object", why, evidence=row.evidence)
+    if isinstance(passed, LiveObject) and passed.class_name.startswith("type "):
+        text = " ".join(
+            ("type object", f"'{passed.class_name[5:]}'", "has no attribute", f"'{row.value}'")
+        )  # Python's own words: no symptom
+        why = f"quantization_config={passed.class_name[5:]} is the class itself, and an object of it is expected: {passed.class_name[5:]}(…)"
+        yield WillRaise("QVL323", Stage.CONFIG, "AttributeError", text, "config-object", why, evidence=row.evidence)
     if not isinstance(passed, (str, Mapping)):
         return
     old = row.value == "load_in_8bit"

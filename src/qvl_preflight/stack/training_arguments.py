@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from qvl_preflight.plan import Stage, WillRaise
+from qvl_preflight.stack.release_spans import Release, Releases, Spans, read_spans, read_table, shown, takes_in
 from qvl_preflight.unknown import Unknown
 from qvl_preflight.versions import Evidence
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
 
 PATH = os.path.join(os.path.dirname(os.path.dirname(__file__)), "tables", "training_arguments.txt")
-Release = tuple[int, int]
-Releases = tuple[Release, ...]  # those that were read, oldest first
-Spans = tuple[tuple[Release, Release], ...]  # the first and the last that have something
 # What says the same in the releases that do not take it; None: it was without effect.
 INSTEAD: Mapping[str, str | None] = {
     "evaluation_strategy": "eval_strategy", "eval_strategy": "evaluation_strategy", "no_cuda": "use_cpu", "use_cpu": "no_cuda",
@@ -65,16 +63,6 @@ def takes(name: str, release: Release) -> bool | None:
     return takes_in(names[name], releases, release) if name in names else None
 
 
-def takes_in(spans: Spans, releases: Releases, release: Release) -> bool | None:
-    """Does a release lie in these spans? None between two that were read and differ, and before the first."""
-    if release < releases[0]:
-        return None
-    before = max(read for read in releases if read <= release)
-    after = min((read for read in releases if read >= release), default=before)
-    answers = {any(since <= read <= last for since, last in spans) for read in (before, after)}
-    return answers.pop() if len(answers) == 1 else None
-
-
 @lru_cache(maxsize=1)
 def _table() -> tuple[Releases, Mapping[str, Spans]]:
     """The releases that were read; and for each argument the spans of those that have it."""
@@ -82,33 +70,8 @@ def _table() -> tuple[Releases, Mapping[str, Spans]]:
     return releases, {name: read_spans(ranges, releases[-1]) for name, ranges in map(str.split, lines)}
 
 
-def read_table(path: str) -> tuple[Releases, list[str]]:
-    """A table whose first line names the releases that were read; and its other lines."""
-    with open(path, encoding="utf-8") as file:
-        first, *lines = file.read().splitlines()
-    return tuple(map(_release, first.split())), lines
-
-
-def read_spans(ranges: str, newest: Release) -> Spans:
-    """``4.28-4.50+5.0-``: an open end reaches to the newest that was read."""
-    spans = (span.partition("-") for span in ranges.split("+"))
-    return tuple((_release(since), _release(last) if last else newest) for since, _, last in spans)
-
-
-def _release(text: str) -> Release:
-    major, minor = text.split(".")
-    return int(major), int(minor)
-
-
 def _span(spans: Spans) -> str:
     return shown(spans, _table()[0][-1])
-
-
-def shown(spans: Spans, newest: Release) -> str:
-    """For people: "4.28 to 4.50"."""
-    return " and ".join(
-        f"{since[0]}.{since[1]} {'and later' if last == newest else f'to {last[0]}.{last[1]}'}" for since, last in spans
-    )
 
 
 def _constructor(facts: Facts) -> str:

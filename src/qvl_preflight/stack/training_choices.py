@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from qvl_preflight.plan import Stage, WillRaise
-from qvl_preflight.stack.training_arguments import Releases, Spans, read_spans, read_table, shown, takes_in
+from qvl_preflight.stack.release_spans import Releases, Spans, read_spans, read_table, shown, takes_in
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:

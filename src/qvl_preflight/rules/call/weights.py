@@ -8,7 +8,7 @@ from qvl_preflight.checkpoint import Checkpoint
 from qvl_preflight.facts import Packages
 from qvl_preflight.plan import LoadPlan
 from qvl_preflight.remedies import Remedies
-from qvl_preflight.report import Applicability, Finding, Severity
+from qvl_preflight.report import Applicability, Finding, Fix, Severity
 from qvl_preflight.request import Request
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.rules.files.fetching import fetch_again
@@ -79,3 +79,53 @@ def other_shapes(plan: LoadPlan, request: Request, remedies: Remedies) -> Iterat
         title = "Drop vocab_size; call resize_token_embeddings once the model is there"
         fix = remedies.without("vocab_size", title, Applicability.UNSAFE)
     yield from as_planned(plan, "QVL916", fix)
+
+
+@rule("QVL917", Severity.ERROR, topic="offline-missing-file")
+def config_value_refused(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    A value of config.json, or of the call, with which the model cannot be built.
+
+    ## What happens
+    Arguments of from_pretrained that name a field of the configuration take its place. 0 heads end in a ZeroDivisionError, a kind of RoPE that there is not in a
+    `KeyError` with its name (a ValueError about `rope_scaling` in 4.37), a size that is text in a TypeError; none of them names config.json.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("meta-llama/Llama-2-7b-hf", device_map={"": 0}, num_attention_heads=0)
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("meta-llama/Llama-2-7b-hf", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Shown, not applied: what the value should be stands in the model's own config.json.
+    """
+    yield from as_planned(plan, "QVL917", Fix.display("Take the value of the model's own config.json, or leave it out of the call"))
+
+
+@rule(
+    "QVL918", Severity.ERROR, topic="offline-missing-file", symptoms=(r"`state_dict` cannot be passed together with a model name",)
+)
+def weights_argument_refused(plan: LoadPlan) -> Iterator[Finding]:
+    """
+    An argument that names weights of another kind, which are not there or cannot be read.
+
+    ## What happens
+    `gguf_file` must be a file of the folder. A `state_dict` beside the name of a model is refused since transformers 4.50. `from_tf` and `from_flax` need
+    TensorFlow and JAX up to 4.57; 5.x takes both names and does nothing with them.
+
+    ## Example
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0}, state_dict={})
+    ```
+    Use instead:
+    ```python
+    AutoModelForCausalLM.from_pretrained("Qwen/Qwen2-7B-Instruct", device_map={"": 0})
+    ```
+
+    ## Fix safety
+    Shown, not applied: which weights are meant is yours to say.
+    """
+    yield from as_planned(plan, "QVL918", Fix.display("Leave the argument out, or name weights that are there and can be read"))
