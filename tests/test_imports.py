@@ -144,6 +144,7 @@ WITHIN_STACK = (
     "quant_environment",
     "quant_dtype",
     "quant_training",
+    "fp8_forward",
     "loading_attributes",
     "quant_arguments",
     "quantizers",

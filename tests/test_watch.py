@@ -119,6 +119,7 @@ def test_what_an_import_asks_for_and_what_places_a_model_are_compared(tmp_path: 
 # Each table that has rows newer than 5.17, and by what the watch shows that it needs one. docs/watch/5.17-to-5.23.patch is what
 # `python scripts/watch.py 5.23.0 --base 5.17.0 --no-run` prints, which sees nothing that the tables say of releases after 5.17.
 SHOWN_BY = {
+    "stack/fp8_forward.py KERNELS": "+KERNELS_MIN_VERSION = '0.18.2'",
     "stack/quant_training.py _KERNELS": "+KERNELS_MIN_VERSION = '0.18.2'",
     "stack/quant_training.py _TRAINABLE": "+++ 5.23.0 quantizers/quantizer_finegrained_fp8.py FineGrainedFP8HfQuantizer.is_trainable",
     "stack/requirements.py PINS": "+huggingface-hub = huggingface-hub>=1.31.0,<3.0",
@@ -130,7 +131,12 @@ SHOWN_BY = {
 
 
 # What only the grid's real calls show: the import of TrainingArguments without accelerate.
-SEEN_BY_RUNNING = {"stack/absent.py _NO_ACCELERATE"}
+SEEN_BY_RUNNING = {
+    "stack/absent.py _NO_ACCELERATE",
+    "stack/config_values.py _TEXT",
+    "stack/other_devices.py _NO_XLA",
+    "stack/attention.py _NO_PAGES",
+}
 
 
 def test_the_watch_found_what_5_23_changed() -> None:

@@ -108,7 +108,7 @@ def test_autoawq_reaches_other_models(tmp_path: Path, release: str, peft: str, b
 
 @pytest.mark.parametrize(
     ("release", "hardware", "code"),
-    [("4.50.3", "h100", None), ("4.57.1", "h100", None), ("4.57.1", "a100", "QVL315"), ("5.23.0", "a100", "QVL316"), ("5.23.0", "h100", None)],
+    [("4.50.3", "h100", None), ("4.57.1", "h100", None), ("4.57.1", "a100", "QVL315"), ("5.23.0", "a100", "QVL316"), ("5.23.0", "h100", "QVL338")],
 )  # fmt: skip
 def test_fp8_by_capability(tmp_path: Path, release: str, hardware: str, code: str | None) -> None:
     """4.x refuses a GPU below 8.9, 5.x makes bfloat16 of the weights."""

@@ -76,6 +76,7 @@ WHAT_TO_DO = {
     "QVL404": 'Name every module in the device_map, or place the whole model: device_map={"": 0}.',
     "QVL406": 'Take device_map="meta" out; device_map={"": 0} loads the weights onto the first GPU.',
     "QVL408": 'Name the modules as the checkpoint does; `print(model.hf_device_map)` after a load with device_map="auto" shows them.',
+    "QVL338": "Install the release of kernels that the message names, e.g. `pip install 'kernels>=0.18.2,<0.19'` for transformers 5.23.",
     "QVL409": "Free the GPU, quantise, or use a GPU with more memory.",
     "QVL410": 'Put the model on one GPU: device_map={"": 0}.',
     "QVL411": "Place the whole model on the GPU, or shard it with ZeRO-3 or FSDP.",

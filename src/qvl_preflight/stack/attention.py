@@ -93,6 +93,25 @@ def forward(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     asked = asked_for(situation)
     if asked in flash.VERSIONS:
         yield from flash.forward(situation, draft, asked)
+    elif asked in ("paged|sdpa", "paged|eager"):
+        yield from _without_pages(situation, asked)
+
+
+# integrations/sdpa_paged.py, eager_paged.py: a forward outside of continuous batching hands over no cache of pages.
+_NO_PAGES: ByRelease[tuple[str, ...]] = ByRelease(
+    "transformers",
+    Row("5.17", "5.18", ("paged|sdpa", "paged|eager"), Evidence.RECORDED, 'transformers 5.17.0 on an H100: "paged|sdpa"'),
+    Row("5.20", None, ("paged|eager",), Evidence.SOURCE, "transformers 5.20.2, 5.23.0 integrations/eager_paged.py:35"),
+)
+
+
+def _without_pages(situation: Situation, asked: str) -> Iterator[WillRaise]:
+    row = _NO_PAGES.row(situation.packages)
+    if asked in row.value:
+        text = f"`{asked}` was called without a paged attention cache."
+        why = f'attn_implementation="{asked}" is for generate_batch alone: any other forward hands it no cache of pages'
+        condition = None if situation.request.trains else "it is not generate_batch that is called"
+        yield WillRaise("QVL905", Stage.FORWARD, "ValueError", text, "attention", why, condition, row.evidence)
 
 
 def _unknown(situation: Situation, asked: str) -> Iterator[WillRaise]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,34 @@ def forward(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         type_, text = "RuntimeError", "invalid argument to exchangeDevice"  # of torch: run with gptqmodel 7.7.0 and torch 2.14
     why = f"the {found[0].name} kernel is chosen for the GPU that this torch is built for, and the weights end on the CPU"
     yield WillRaise("QVL306", Stage.FORWARD, type_, text, "cpu", why, evidence=row.evidence)
+
+
+def _marlin_awq(situation: Situation, draft: Draft) -> bool:
+    kernel = need(draft.kernel)
+    return kernel is not None and kernel.name == "marlin_awq" and situation.packages.at_least("gptqmodel", 7, 7)
+
+
+def marlin_split(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """MATERIALISE: Marlin layers of AWQ that lie on the CPU: gptqmodel packs them anew once all is loaded (recorded: gptqmodel 7.7.0)."""
+    if draft.failed("cpu") or draft.failed("no-cuda") or not _marlin_awq(situation, draft):
+        return
+    places = need(draft.device_map)
+    offloaded = [name for name, device in places.items() if device == "cpu" and name and name.rpartition(".")[2] != "lm_head"]
+    if offloaded and "cuda" in " ".join(places.values()):
+        text, why = (
+            "AWQ Marlin requires CUDA tensors, got `meta`.",
+            f"the marlin_awq kernel takes weights of a GPU alone, and {offloaded[0]} goes to the CPU",
+        )
+        condition = None if any(re.fullmatch(r"(.*\.)?layers\.\d+", name) for name in offloaded) else "quantised layers lie in it"
+        yield WillRaise("QVL306", Stage.MATERIALISE, "ValueError", text, "cpu", why, condition, Evidence.RECORDED)
+
+
+def marlin_dtype(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
+    """FORWARD: Marlin layers of AWQ that are given float32 (recorded: gptqmodel 7.7.0)."""
+    if _marlin_awq(situation, draft) and draft.dtype == "float32" and not draft.failed("cpu"):
+        why = "the marlin_awq kernel multiplies float16, and the model is asked for in float32"
+        text = "gpt_marlin_gemm_fp16 only supports float16"
+        yield WillRaise("QVL306", Stage.FORWARD, "RuntimeError", text, "marlin-dtype", why, evidence=Evidence.RECORDED)
 
 
 def step(situation: Situation, draft: Draft) -> Iterator[WillRaise]:

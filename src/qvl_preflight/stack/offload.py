@@ -102,7 +102,8 @@ def _inside(situation: Situation, found: Mapping[str, str]) -> Iterator[WillRais
                 whole = f'"{name}"' if name else 'what no other entry names ("")'
                 why = f'the map gives {whole} the device {home} and "{part}", which is part of it, {other}: the tensors on the disk are to be moved and have no values'
                 evidence = Evidence.RECORDED if gpu else Evidence.RUN
-                yield WillRaise("QVL421", Stage.MATERIALISE, "ValueError", _NO_VALUE, "disk", why, evidence=evidence)
+                text = f"q{_NO_VALUE}" if gpu and situation.checkpoint.quant_method == "awq" else _NO_VALUE
+                yield WillRaise("QVL421", Stage.MATERIALISE, "ValueError", text, "disk", why, evidence=evidence)
                 return
 
 

@@ -27,6 +27,10 @@ _XPU: ByRelease[Said] = ByRelease(
     Row("4.45", "4.49", ("ValueError", '{} is not available, you should use device="cpu" instead'), Evidence.RUN, "transformers 4.45.2, 4.48.3, safetensors"),
     Row("4.50", None, _NO_XPU, Evidence.RUN, "transformers 4.50.3 to 5.23.0"),
 )  # fmt: skip
+_NO_XLA: ByRelease[Said] = ByRelease(
+    "transformers",
+    Row("5.23", None, ("NotImplementedError", "Could not run 'aten::empty.memory_format' with arguments from the 'XLA' backend."), Evidence.RECORDED, "transformers 5.23.0"),
+)  # fmt: skip
 _PLUGINS = {"npu": "torch-npu", "hpu": "habana-frameworks", "mlu": "torch-mlu", "musa": "torch-musa"}
 _BAD_STRING = "When passing device_map as a string, the value needs to be a device name"
 
@@ -41,6 +45,11 @@ def other_devices(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             yield WillRaise(
                 "QVL415", Stage.MATERIALISE, row.value[0], row.value[1].format(name), "device-map", why, evidence=row.evidence
             )
+            return
+        if kind == "xla" and not situation.packages.has("torch-xla"):
+            row = _NO_XLA.row(situation.packages)
+            why = f'the call puts the model on "{name}", and torch-xla, which makes it a device of torch, is not installed'
+            yield WillRaise("QVL415", Stage.MATERIALISE, *row.value, "device-map", why, evidence=row.evidence)
             return
         if kind in _PLUGINS and not situation.packages.has(_PLUGINS[kind]):
             why = f'the call puts the model on "{name}", and {_PLUGINS[kind]}, which makes it a device of torch, is not installed'

@@ -93,6 +93,17 @@ def a_gpu(text: str, type_: str = "RuntimeError", code: str = "QVL314", *, only:
     return Check(ask, type_, text, code, "no-cuda")
 
 
+def an_apple_gpu(text: str) -> Check:
+    """Metal alone, for weights that the load itself quantises."""
+
+    def ask(situation: Situation, quantization: Quantization) -> str | None:
+        if quantization.pre_quantized or cuda.on_a_mac(situation.facts):
+            return None
+        return f"{quantization.method} quantises on the GPU of an Apple machine, and this is none"
+
+    return Check(ask, "RuntimeError", text, "QVL314", "no-cuda")
+
+
 def capability(lowest: tuple[int, int], text: str, type_: str = "ValueError") -> Check:
     """The current GPU must be new enough."""
 

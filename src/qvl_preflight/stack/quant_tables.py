@@ -18,6 +18,7 @@ from qvl_preflight.stack.quant_checks import (
     a_gpu,
     a_map,
     accelerate,
+    an_apple_gpu,
     capability,
     current_capability,
     no_offload,
@@ -234,6 +235,9 @@ CHECKS: Mapping[str, _Checks] = {
         ("4.52", "5.11", (package("Quark is not installed.", "amd-quark", "quark").seen(),)),
         ("5.17", None, (package("Please install the latest version of Quark (>=0.12)", "amd-quark", "quark", minimum="0.12").seen(),)),
         file="quark",
+    ),
+    "metal": _rows(
+        ("5.17", None, (an_apple_gpu("Metal quantization requires an Apple Silicon GPU (MPS). No MPS device found.").seen(),)), file="metal"
     ),
     "sinq": _rows(("5.17", None, (package("No module named 'sinq'", "sinq", type_="ModuleNotFoundError").seen(),)), file="sinq"),
     "spqr": _rows(("4.49", None, (

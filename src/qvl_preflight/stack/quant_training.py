@@ -81,7 +81,9 @@ _TRAINABLE: Mapping[str, ByRelease[bool]] = {
     "compressed-tensors": _since("4.47", "transformers 4.47.1 quantizers/quantizer_compressed_tensors.py"),
     "fp8": ByRelease(
         "transformers",
-        Row("4.49", "5.21", False, Evidence.SOURCE, "transformers 5.20.2 quantizers/quantizer_finegrained_fp8.py"),
+        Row("4.49", "5.17", False, Evidence.SOURCE, "transformers 5.10.0 quantizers/quantizer_finegrained_fp8.py"),
+        Row("5.17", "5.18", False, Evidence.RECORDED, "transformers 5.17.0 on an H100"),
+        Row("5.18", "5.21", False, Evidence.SOURCE, "transformers 5.20.2 quantizers/quantizer_finegrained_fp8.py"),
         Row("5.23", None, True, Evidence.SOURCE, "transformers 5.23.0 quantizers/quantizer_finegrained_fp8.py"),
     ),
 }  # fmt: skip

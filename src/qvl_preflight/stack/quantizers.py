@@ -28,7 +28,7 @@ CLASS_OF = {
     "gptq": "GPTQConfig", "awq": "AwqConfig", "bitsandbytes": "BitsAndBytesConfig", "fp8": "FineGrainedFP8Config", "fbgemm_fp8": "FbgemmFp8Config",
     "hqq": "HqqConfig", "compressed-tensors": "CompressedTensorsConfig", "mxfp4": "Mxfp4Config", "torchao": "TorchAoConfig", "eetq": "EetqConfig",
     "aqlm": "AqlmConfig", "quanto": "QuantoConfig", "higgs": "HiggsConfig", "vptq": "VptqConfig", "spqr": "SpQRConfig", "bitnet": "BitNetQuantConfig",
-    "quark": "QuarkConfig", "fp_quant": "FPQuantConfig",
+    "quark": "QuarkConfig", "fp_quant": "FPQuantConfig", "sinq": "SinqConfig", "metal": "MetalConfig",
 }  # fmt: skip
 # These read loading attributes off whatever is passed (4.38 to 4.55); the others ignore it with a warning.
 _READ_LOADING_ATTRIBUTES = ("gptq", "awq", "fbgemm_fp8", "compressed-tensors")
@@ -90,6 +90,12 @@ _NOT_A_CONFIG: ByRelease[str] = ByRelease(
 def malformed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """CONFIG: a quantization_config that is no configuration object, for a plain checkpoint."""
     passed = situation.request.kwargs.get("quantization_config")
+    if (
+        isinstance(passed, ConfigObject)
+        and passed.class_name == "BitNetConfig"
+        and situation.packages.at_least("transformers", 4, 52)
+    ):
+        yield _of_a_model(situation)  # BitNetQuantConfig since then
     if isinstance(passed, ConfigObject) or _stored_method(situation) is not None:
         return
     row = _NOT_A_CONFIG.row(situation.packages)
@@ -123,6 +129,15 @@ def malformed(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         why = f'quantization_config names the method "{method}", which this transformers does not know'
         text = f"Unknown quantization type, got {method} - supported types are:"
         yield WillRaise("QVL323", Stage.CONFIG, "ValueError", text, "config-object", why, evidence=row.evidence)
+
+
+def _of_a_model(situation: Situation) -> WillRaise:
+    text, why = (
+        "'BitNetConfig' object has no attribute 'quant_method'",
+        "BitNetConfig is the configuration of a model; BitNetQuantConfig quantises",
+    )
+    evidence = Evidence.RECORDED if situation.packages.at_least("transformers", 5, 17) else Evidence.SOURCE
+    return WillRaise("QVL323", Stage.CONFIG, "AttributeError", text, "config-object", why, evidence=evidence)
 
 
 def asks_for_nothing(situation: Situation) -> bool:

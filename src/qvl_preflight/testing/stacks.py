@@ -63,6 +63,7 @@ STACKS: Mapping[str, dict[str, Any]] = {
     "today-flash": {**_NEW, "packages": {**_TODAY, "flash-attn": "2.8.3"}},
     "today-old-flash": {**_NEW, "packages": {**_TODAY, "flash-attn": "2.2.0"}},
     "today-old-tokenizers": {**_NEW, "packages": {**_TODAY, "tokenizers": "0.22.1"}},
+    "today-kernels": {**_NEW, "packages": {**_TODAY, "kernels": "0.18.2"}},
     "today-torch-2.5": {**_NEW, "packages": {**_TODAY, "torch": "2.5.1"}},
     "legacy-foreign-flash": {
         **_OLD,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qvl_preflight.facts import Packages
 from qvl_preflight.plan import LoadPlan, Situation
 from qvl_preflight.report import Finding, Fix, Severity
 from qvl_preflight.rule import as_planned, rule
 from qvl_preflight.stack import quant_methods
-from qvl_preflight.unknown import Unknown
+from qvl_preflight.stack.fp8_forward import KERNELS
+from qvl_preflight.unknown import Unknown, attempt
 
 
 def _cure(situation: Situation) -> Fix:
@@ -41,7 +43,7 @@ def unknown_quant_method(plan: LoadPlan, situation: Situation) -> Iterator[Findi
     AutoModelForCausalLM.from_pretrained("example/fp8", device_map="cuda")
     ```
     Use instead, with a release that knows the method:
-    ```python hardware=h100 stack=today
+    ```python hardware=h100 stack=today-kernels
     AutoModelForCausalLM.from_pretrained("example/fp8", device_map="cuda")
     ```
 
@@ -119,3 +121,37 @@ def method_is_not_ported(plan: LoadPlan) -> Iterator[Finding]:
     """
     fix = Fix.display("Quantise with bitsandbytes, quanto or torchao, or use transformers 4.57", "pip install 'transformers<5'")
     yield from as_planned(plan, "QVL322", fix)
+
+
+@rule(
+    "QVL338",
+    Severity.ERROR,
+    topic="fp8-capability",
+    symptoms=(r"finegrained-fp8 kernel (unavailable|requires the `kernels` package)",),
+)
+def fp8_without_kernels(plan: LoadPlan, packages: Packages) -> Iterator[Finding]:
+    """
+    FP8 layers without the package that multiplies by them.
+
+    ## What happens
+    transformers 5.10 and later take the product of FP8 layers from the package kernels, in a narrow range of releases that is another for each release of
+    transformers. The load succeeds; the first forward raises `ImportError: finegrained-fp8 kernel unavailable`, on the GPU and on the CPU alike. Where the GPU is older
+    than compute capability 8.9 a stored FP8 checkpoint becomes a bfloat16 model instead, and needs nothing.
+
+    ## Example
+    ```python hardware=h100
+    AutoModelForCausalLM.from_pretrained("example/fp8", device_map={"": 0})
+    ```
+    Use instead, or install the package:
+    ```python hardware=h100
+    AutoModelForCausalLM.from_pretrained("example/fp8", device_map={"": 0}, quantization_config=FineGrainedFP8Config(dequantize=True))
+    ```
+
+    ## Fix safety
+    Shown, not applied: nothing is installed for you.
+    """
+    row = attempt(lambda: KERNELS.value(packages))
+    command = () if isinstance(row, Unknown) else (f"pip install 'kernels>={row[1]},<{row[2]}'",)
+    yield from as_planned(
+        plan, "QVL338", Fix.display("Install the kernels that this transformers takes; the first use downloads one", *command)
+    )
