@@ -66,6 +66,16 @@ def test_what_spills_is_named_before_it_happens() -> None:
     assert found.shares["cuda:0"].gathered_bytes > 0
 
 
+def test_what_a_map_puts_beside_the_gpus_is_meant_so() -> None:
+    """It runs, slowly; a strategy that leaves something there is another matter."""
+    names = {"model.embed_tokens": 0, "model.layers": 0, "model.norm": 0, "lm_head": "cpu"}
+    wanted = question("24GiB", kwargs={"device_map": names})
+    assert spread(wanted.spread).away["cpu"].modules == ("lm_head",)
+    assert wanted.verdict == "fits"
+    assert question("1MiB", kwargs=AUTO).verdict in ("spills", "too large")
+    assert question("24GiB", kwargs={"device_map": "cpu"}).holds is None
+
+
 def test_a_rank_that_does_not_fit_is_not_outweighed_by_one_that_does() -> None:
     """Each GPU must hold its rank; alone, one that holds it is enough."""
     wanted = question("80GiB", "2GiB", method="full", sharing=Sharing(2, 2))

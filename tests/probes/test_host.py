@@ -60,6 +60,23 @@ def test_memory_is_bounded_by_the_cgroup(
     assert (found.ram_total_bytes, found.ram_available_bytes) == (total * GIB, available * GIB)
 
 
+@pytest.mark.parametrize(
+    ("variables", "total"),
+    [
+        ({"SLURM_MEM_PER_NODE": "8192"}, 8), ({"SLURM_MEM_PER_CPU": "2048", "SLURM_CPUS_ON_NODE": "3"}, 6), ({"SLURM_MEM_PER_NODE": "0"}, 64),
+        ({"SLURM_MEM_PER_NODE": "999999"}, 64), ({"SLURM_MEM_PER_CPU": "2048"}, 64), ({"SLURM_MEM_PER_NODE": "many"}, 64),
+    ],
+)  # fmt: skip
+def test_memory_is_bounded_by_slurm(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], total: int) -> None:
+    """Where the job has no control group of its own: its variables say what it was given."""
+    for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = probed(monkeypatch, {"/proc/meminfo": MEMINFO})
+    assert (found.ram_total_bytes, found.ram_available_bytes) == (total * GIB, min(total, 48) * GIB)
+
+
 def test_a_kernel_that_does_not_tell_what_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before MemAvailable existed the total is the best bound there is."""
     found = probed(monkeypatch, {"/proc/meminfo": "MemTotal: 1024 kB\n"})

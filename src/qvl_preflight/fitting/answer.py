@@ -93,6 +93,10 @@ def _notes(question: Question) -> tuple[str, ...]:
         found.append(
             f"what a rank holds under {call.sharing.kind or 'one rank'} is read from the libraries' sources, not measured: about"
         )
+        if call.sharing.ranks > call.sharing.on_host:
+            found.append(
+                f"{call.sharing.on_host} of the {call.sharing.ranks} ranks are taken to be on this machine, one for each GPU"
+            )
         if call.sharing.on_host > len(question.rooms) > 0:
             found.append(
                 f"{call.sharing.on_host} ranks are on this machine, and {len(question.rooms)} GPUs: each rank needs one of its own"

@@ -1,7 +1,7 @@
 """What the machine itself must have: RAM while the weights are read, and afterwards for what stays there; disk for what is offloaded to it.
 
 Sources: transformers 4.32 to 5.23 modeling_utils.py (load_state_dict, low_cpu_mem_usage, init_empty_weights), safetensors 0.8 (tensors of a file are its mapped
-pages), accelerate utils/offload.py. Read, not measured: about.
+pages), accelerate utils/offload.py. What loads on a CPU took is in tests/fitting/test_host.py; of several ranks, and of the disk, it is read alone.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 # Is the model made without weights at first, whatever is asked for? Before, only with device_map, low_cpu_mem_usage or a quantisation.
 _EMPTY_FIRST: ByRelease[bool] = ByRelease(
     "transformers",
-    Row("4.28", "4.51", False, Evidence.SOURCE, "transformers 4.32.0, 4.50.3 modeling_utils.py from_pretrained, low_cpu_mem_usage"),
-    Row("4.51", None, True, Evidence.SOURCE, "transformers 4.51.3, 5.23.0 modeling_utils.py get_init_context"),
+    Row("4.28", "4.51", False, Evidence.RUN, "transformers 4.36.2, 4.37.2 modeling_utils.py from_pretrained, low_cpu_mem_usage"),
+    Row("4.51", None, True, Evidence.RUN, "transformers 4.57.1, 5.23.0; 4.51.3 modeling_utils.py get_init_context"),
 )
 # Are .bin files mapped? Before, each is read as a whole.
 _BIN_MAPPED: ByRelease[bool] = ByRelease(
     "transformers",
-    Row("4.28", "4.37", False, Evidence.SOURCE, "transformers 4.36.2 modeling_utils.py load_state_dict"),
-    Row("4.37", None, True, Evidence.SOURCE, "transformers 4.37.2, 5.23.0 modeling_utils.py load_state_dict: mmap=True"),
+    Row("4.28", "4.37", False, Evidence.RUN, "transformers 4.36.2 modeling_utils.py load_state_dict"),
+    Row("4.37", None, True, Evidence.RUN, "transformers 4.37.2, 4.57.1, 5.23.0 modeling_utils.py load_state_dict: mmap=True"),
 )
 PROCESS_BYTES = 1_000_000_000  # Python, torch and its libraries, about
 
@@ -91,21 +91,21 @@ def _needs(question: Question, ranks: int) -> tuple[int, int, tuple[str, ...], i
         raise Undecided(files.reason)
     mapped = files.choice.format != "bin" or attempt(lambda: _BIN_MAPPED.value(call.case.packages)) is not False
     stays, disk = _kept_in_ram(question)
-    converted = _is_converted(call) or not mapped
+    converted = _is_converted(call)
     parts: list[tuple[str, int]] = []
-    if _made_in_full(call):
-        stays, converted = sum(one.total_bytes for one in call.stored()), True
+    if made := _made_in_full(call):
+        stays = sum(one.total_bytes for one in call.stored())
         parts.append(("the model, made in full before it is filled", ranks * stays))
-    elif converted and stays:
-        parts.append(("weights, converted as they are read" if mapped else "weights", ranks * stays))
-    if not mapped:
+    elif stays and (converted or not mapped):
+        parts.append(("weights, converted as they are read" if converted else "weights", ranks * stays))
+    if not mapped and (made or converted or not stays):  # else the weights are what was read
         parts.append(("the largest file, read as a whole", ranks * _largest(call, files)))
+    own = made or converted or not mapped
     away = question.estimate.ram_bytes * ranks if call.sharing is not None else 0
     if away:
         parts.append(("what the ranks offload", away))
     why = tuple(f"{text}{f' in each of {ranks} ranks' if ranks > 1 else ''}" for text, size in parts if size)
-    written = disk if converted or not mapped else 0
-    return sum(size for _, size in parts), 0 if converted else stays, why, written
+    return sum(size for _, size in parts), 0 if own else stays, why, disk if converted or files.choice.format == "bin" else 0
 
 
 def _kept_in_ram(question: Question) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.fitting.rooms import VERDICTS, Room, verdict
 from qvl_preflight.fitting.spread import Spread, homes_of, spread_of
+from qvl_preflight.stack.accelerate import STRATEGIES
 from qvl_preflight.unknown import Unknown, attempt
 
 if TYPE_CHECKING:
@@ -66,20 +67,19 @@ class Question:
         if isinstance(spread, Unknown):
             return "unknown"
         if spread is not None:
-            missing = [device for device in spread.shares if device not in {room.device for room in self.rooms}]
             worst = max(each, key=VERDICTS.index, default="unknown")
-            return (
-                worst
-                if worst == "too large"
-                else "spills"
-                if spread.away and spread.shares
-                else "unknown"
-                if missing or not each
-                else worst
-            )
+            missing = set(spread.shares) - {room.device for room in self.rooms}
+            return worst if worst == "too large" else "spills" if self.spills else "unknown" if missing else worst
         if not each:
             return "unknown"
         return (max if self.call.sharing is not None else min)(each, key=VERDICTS.index)
+
+    @property
+    def spills(self) -> bool:
+        """Does a strategy leave parts beside the GPUs? What a map names itself is meant so."""
+        spread = self.spread
+        away = isinstance(spread, Spread) and bool(spread.away)
+        return away and bool(self.rooms) and self.call.device_map in STRATEGIES
 
     @property
     def holds(self) -> bool | None:

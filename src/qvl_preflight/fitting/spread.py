@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from qvl_preflight.memory.one_gpu import Part
 from qvl_preflight.memory.shape import shape_of
 from qvl_preflight.plan import Draft
+from qvl_preflight.request import device_name
 from qvl_preflight.stack import placement
 from qvl_preflight.unknown import Unknown, attempt, need
 
@@ -48,8 +49,18 @@ class Spread:
 def homes_of(call: Call) -> tuple[Mapping[str, str], bool]:
     """The device_map as the plan of `check` works it out, and whether it is about. Raises Undecided."""
     draft = Draft(quantization=call.quantization, dtype=call.dtype)
-    list(placement.place(call.case, draft))
-    return need(draft.device_map), draft.split_is_about
+    attempt(lambda: list(placement.place(call.case, draft)))  # what is wrong with a map is said by check
+    found = draft.device_map
+    return (_as_given(call) or need(found) if isinstance(found, Unknown) else found), draft.split_is_about
+
+
+def _as_given(call: Call) -> dict[str, str] | None:
+    """A map that names each device itself, where the release that would read it is not known."""
+    given = call.device_map if isinstance(call.device_map, Mapping) else {"": call.device_map}
+    named = {str(name): device_name(value) for name, value in given.items()}
+    devices = {name: "cuda:0" if device == "cuda" else device for name, device in named.items()}
+    known = all(device is not None and (device in AWAY or device.startswith("cuda:")) for device in devices.values())
+    return {name: str(device) for name, device in devices.items()} if known and devices else None
 
 
 def spread_of(call: Call, placed: tuple[Mapping[str, str], bool] | None = None) -> Spread:

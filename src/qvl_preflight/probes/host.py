@@ -127,7 +127,18 @@ def _ram() -> tuple[int | Unknown, int | Unknown]:
         if limit and limit.strip().isdecimal() and int(limit) < total:
             total = int(limit)
             available = max(0, min(available, total - int(used))) if used and used.strip().isdecimal() else min(available, total)
-    return total, available
+    if (job := _slurm()) is not None:
+        total = min(total, job)
+    return total, min(available, total)
+
+
+def _slurm() -> int | None:
+    """What Slurm gives to this job on a node: it may end a job that takes more without a cgroup (srun's manual: SLURM_MEM_PER_NODE, SLURM_MEM_PER_CPU, in
+    megabytes; 0 is all that there is)."""
+    node, each, cpus = (os.environ.get(f"SLURM_{name}", "") for name in ("MEM_PER_NODE", "MEM_PER_CPU", "CPUS_ON_NODE"))
+    if node.isdecimal():
+        return int(node) * 2**20 or None
+    return int(each) * int(cpus) * 2**20 or None if each.isdecimal() and cpus.isdecimal() else None
 
 
 def _cgroup_files() -> Iterator[tuple[str, str]]:

@@ -55,7 +55,7 @@ def _lines(found: Fit) -> Iterator[str]:
 def _parts(found: MemoryEstimate, *, rank: bool) -> Iterator[str]:
     for text, key in PARTS:
         size = getattr(found, key)
-        if isinstance(size, Unknown) or size:
+        if not isinstance(size, Unknown) and size:
             yield f"  {text:<16}{bytes_text(size):>11}"
     who = "each rank needs" if rank else "needs"
     if isinstance(found.total_bytes, Unknown):
@@ -123,7 +123,7 @@ def _away(found: Fit) -> Iterator[str]:
         return
     for place, away in spread.away.items():
         names = ", ".join(away.modules[:_SHOWN]) + (f" and {len(away.modules) - _SHOWN} more" if len(away.modules) > _SHOWN else "")
-        yield f"{'spills to the' if spread.shares else 'on the'} {'CPU' if place == 'cpu' else place}: {bytes_text(away.total_bytes)}, {names}"
+        yield f"{'spills to the' if found.question.spills else 'on the'} {'CPU' if place == 'cpu' else place}: {bytes_text(away.total_bytes)}, {names}"
 
 
 def _host(found: Fit) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
+from qvl_preflight.counted import counted
 from qvl_preflight.fitting.spread import Spread
 from qvl_preflight.render.fit import WORDS, described, fit_text, grouped, needed, saved
 from qvl_preflight.render.machine import bytes_text
@@ -22,7 +23,7 @@ _OFFERS = 4
 _PARTS = (
     ("weights", "#2563c9", "#6ea8ff"), ("keys and values", "#0e7c86", "#3cc3cf"), ("gradients", "#b3589a", "#e79bd0"),
     ("optimizer", "#8a5a00", "#e0a93b"), ("adapters", "#6d4fc4", "#b39dff"), ("activations", "#d1541b", "#ff9a62"), ("CUDA context", "#6b7280", "#9aa3b2"),
-    ("spilled", "#7a2233", "#e58a9b"),
+    ("beside the GPUs", "#7a2233", "#e58a9b"),
 )  # fmt: skip
 _CLASSES = {name: f"p{number}" for number, (name, _, _) in enumerate(_PARTS)}
 
@@ -71,15 +72,20 @@ def _body(found: Fit) -> Iterator[tuple[int, str]]:
     for row, bar in rows:
         yield from _gpu(top, row, bar, widest)
         top += _ROW
+    verb = "spills to" if found.question.spills else "on"
     for place, one in away.items():
         where = "CPU" if place == "cpu" else place
-        yield _text(top, f"spills to the {where}: {bytes_text(one.total_bytes)}, {len(one.modules)} modules", "over")
-        yield _rect(top + 8, 0, one.total_bytes, widest, _CLASSES["spilled"])
+        yield _text(
+            top,
+            f"{verb} the {where}: {bytes_text(one.total_bytes)}, {counted(len(one.modules), 'module')}",
+            "over" if verb != "on" else "",
+        )
+        yield _rect(top + 8, 0, one.total_bytes, widest, _CLASSES["beside the GPUs"])
         top += _ROW
     if not rows:
         yield _text(top, "no GPU is known here", "small")
         top += 24
-    used = {name for _, bar in rows for name, size in bar if size} | ({"spilled"} if away else set())
+    used = {name for _, bar in rows for name, size in bar if size} | ({"beside the GPUs"} if away else set())
     yield from _legend(top, [name for name, _, _ in _PARTS if name in used])
     yield from _words(found, top + 30)
 
