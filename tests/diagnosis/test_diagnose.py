@@ -140,6 +140,8 @@ def test_silence_over_what_is_unrelated() -> None:
 @pytest.mark.parametrize("text", [
     "RuntimeError: " + "a" * 1_000_000, "cuda:0 and " * 90_000, "\x00\xff\ufffd" * 300_000, "(" * 400_000, "Error: " * 150_000, "File \"" * 100_000,
     "Traceback (most recent call last)\n" * 30_000, " " * 1_000_000, "cannot import name '" * 50_000, "[rank0]:" * 100_000, "a.b" * 300_000 + "Error",
+    f"{TRACE}ValueError: step\n\nDuring handling of the above exception, another exception occurred:\n\n" * 10_000, TRACE.replace("\n", "\\n") * 10_000,
+    "Traceback (most recent call last):\n" + '  File "/v/transformers/x.py", line 3, in f\n    g()\n' * 100_000 + "RuntimeError: x", "\x00" * 2_000_000 + "\nRuntimeError: x",
     "RuntimeError: x\n" * 60_000, "\n".join(f"ValueError: {n} at least two devices" for n in range(30_000)),
 ])  # fmt: skip
 def test_no_text_takes_long(text: str) -> None:

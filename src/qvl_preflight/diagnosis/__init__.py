@@ -21,6 +21,7 @@ from qvl_preflight.unknown import Undecided
 
 _MODEL = re.compile(r'"[^"]*"(?=[,)])')  # the example's, which is nobody's
 _LEAST, _OTHER_RELEASE, _ANOTHER_RAN = 0.3, 0.85, 0.75
+_OWN_FIX = ("QVL697", "QVL698")  # no release of transformers alone mends what auto-gptq and autoawq ask for
 _WHICH_RAN = (
     'See which one ran: `python -c "import transformers; print(transformers.__version__, transformers.__file__)"`, with the interpreter of the '
     "call; restart a kernel that was started before an update."
@@ -88,7 +89,8 @@ def _with_more(found: Diagnosis, more: str, facts: Facts | None) -> Diagnosis:
     """With what the tables of releases add, unless what is installed has it: then another installation ran."""
     installed = has_already(more, facts) if facts is not None else ""
     if not installed:
-        return replace(found, message=f"{found.message} ({more}.)", fix=_release(more) or found.fix)
+        fix = found.fix if found.code in _OWN_FIX else _release(more) or found.fix
+        return replace(found, message=f"{found.message} ({more}.)", fix=fix)
     said = f"{found.message} ({more}. But {installed}, which is said to be installed, has it: another one ran.)"
     return replace(found, message=said, fix=_WHICH_RAN, confidence=round(found.confidence * _ANOTHER_RAN, 2))
 

@@ -90,8 +90,9 @@ def _line(one: Raised, pattern: str) -> str:
     """The line that betrays it: the first one, unless a later line of the message holds the words alone."""
     if not one.message:
         return one.code or one.text
-    if not pattern or _fits(pattern, squeeze(one.said.partition("\n")[0])):
-        return one.text
+    first = one.said.partition("\n")[0]
+    if not pattern or _fits(pattern, squeeze(first)):
+        return one.text if len(one.text.strip()) >= len(first) else first  # a message may begin on the next line
     return next((line for line in one.message.splitlines()[1:] if _fits(pattern, squeeze(line))), one.text)
 
 

@@ -3,6 +3,8 @@
 from qvl_preflight.diagnosis.entry import Entry
 from qvl_preflight.symptoms import Symptom
 
+_TRL = r"(SFT|DPO|ORPO|KTO|CPO|GKD|PPO|GRPO|Reward|RLOO|OnlineDPO)(Trainer|Config)\."
+_PYTHON = "Python's own words, with a name of the library"
 ENTRIES = (
     Entry("QVL791", "deepspeed-configuration-alone", "deepspeed-no-launcher", "A DeepSpeed configuration is in force, and DeepSpeed did not start: its placeholder of an optimizer remains.",
           "Start with `deepspeed`, `torchrun` or `accelerate launch`; or take the DeepSpeed configuration out.",
@@ -26,6 +28,10 @@ ENTRIES = (
     Entry("QVL891", "initialised-in-half", "half-init-cpu", "The model's code initialises weights in a half dtype on the CPU, where this torch cannot.",
           "Load in float32 and convert afterwards, let `low_cpu_mem_usage=True` skip the initialisation, or update torch.",
           (Symptom(r"(erfinv|normal_kernel_cpu|uniform_cpu|trunc_normal)\w* not implemented for '?(Half|BFloat16)", weight=.97),)),
+    Entry("QVL992", "argument-of-a-trainer", "version-skew", "The constructor of the installed trainer does not take this argument: it was renamed, or moved into the configuration.",
+          "tokenizer= is processing_class= (transformers from 4.46 on, trl from 0.12 on); SFTTrainer's max_seq_length, packing and dataset_text_field go into SFTConfig, where newer releases of trl call the first max_length. Releases before those know the older words alone.",
+          (Symptom(rf"^\w+: {_TRL}__init__\(\) got an unexpected keyword argument '(tokenizer|processing_class|max_seq_length|max_length|max_prompt_length|dataset_text_field|packing|dataset_num_proc|neftune_noise_alpha|beta|loss_type|peft_config)'", weight=.85, source=_PYTHON),
+           Symptom(r"^\w+: (Seq2Seq)?Trainer\.__init__\(\) got an unexpected keyword argument '(tokenizer|processing_class)'", weight=.85, source=_PYTHON))),
     Entry("QVL991", "a-message-that-misleads", "misleading-message", "This line is a warning that does not stop anything: the model was built on the CPU and is moved later.",
           "Nothing, where a GPU is used afterwards; the cause of the crash is another line.",
           (Symptom(r"attempting to use Flash Attention 2(\.0)? with a model not initialized on GPU", weight=.4),)),

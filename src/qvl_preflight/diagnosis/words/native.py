@@ -14,7 +14,6 @@ _LIBRARIES = r"transformers|trl|peft|accelerate|from_pretrained|auto_gptq|train|
 # Of transformers and trl alone: a program's own classes may lack any argument. Up to Python 3.9 the class is not named.
 _TRAINS = r"^\w+: (\w*TrainingArguments\.|(Seq2Seq|SFT|DPO|ORPO|KTO|CPO|GKD|PPO|GRPO|Reward)?(Trainer|Config)\.)?__init__\(\) "
 
-_TRL = r"(SFT|DPO|ORPO|KTO|CPO|GKD|PPO|GRPO|Reward|RLOO|OnlineDPO)(Trainer|Config)\."
 _WEIGHTS = r"transformers|safetensors|peft|accelerate|optimum|auto_gptq|gptqmodel|awq"
 
 WORDS = (
@@ -73,6 +72,7 @@ WORDS = (
     ("QVL930", Symptom(r"bf16.{0,40}(requires|only supported on).{0,40}(Ampere|compute capability|sm_80)", source="many packages")),
     ("QVL930", Symptom(r"(bf16|bfloat16) is not supported (on|by) (this|your|the current) (device|GPU|hardware|platform)", source="many packages")),
     ("QVL930", Symptom(r"_cuda\w* not implemented for '?BFloat16", weight=.6, source=_TORCH)),
+    ("QVL930", Symptom(r"CUBLAS_STATUS_NOT_SUPPORTED.{0,200}CUDA_R_16BF", weight=.85, source=_CUDA)),
     ("QVL315", Symptom(r"fp8e4nv not supported in this architecture|type fp8e4nv not supported", source=_TRITON)),
     ("QVL315", Symptom(r"_?scaled_mm is only supported on (CUDA )?devices with compute capability", source=_TORCH)),
     ("QVL315", Symptom(r"(fp8|float8).{0,60}(compute capability|sm_?89|sm_?90|Hopper|Ada Lovelace|H100)", weight=.85, source="many packages")),
@@ -148,12 +148,11 @@ WORDS = (
     ("QVL690", Symptom(r"Flash Attention 2 installation seems to be broken", source="unsloth, which no stack holds")),
     # Spelled for another release
     ("QVL990", Symptom(_TRAINS + r"got an unexpected keyword argument '(evaluation_strategy|eval_strategy|no_cuda|use_mps_device|use_cpu|processing_class|tokenizer|max_seq_length|dataset_text_field|per_gpu_\w+|overwrite_output_dir|group_by_length|logging_dir)'", within=_LIBRARIES, weight=.8, source=_PYTHON)),
-    ("QVL990", Symptom(rf"^\w+: {_TRL}__init__\(\) got an unexpected keyword argument '(tokenizer|processing_class|max_seq_length|max_length|max_prompt_length|dataset_text_field|packing|dataset_num_proc|neftune_noise_alpha|beta|loss_type|peft_config)'", weight=.85, source=_PYTHON)),
-    ("QVL990", Symptom(r"^\w+: (Seq2Seq)?Trainer\.__init__\(\) got an unexpected keyword argument '(tokenizer|processing_class)'", weight=.8, source=_PYTHON)),
     ("QVL693", Symptom(r"^\w+: (Lora|AdaLora|IA3|LoHa|LoKr|VeRA|Vera|PromptTuning|PrefixTuning|PromptEncoder)Config\.__init__\(\) got an unexpected keyword argument", within=r"[/\\]peft[/\\]", weight=.85, source=_PYTHON)),
     ("QVL901", Symptom(r"No such file or directory: .{0,300}((pytorch_model|model)-\d+-of-\d+|adapter_model|model|pytorch_model)\.(safetensors|bin)\W{0,2}$", type="FileNotFoundError", within=_WEIGHTS, weight=.85, source=_PYTHON)),
     ("QVL117", Symptom(r"Free memory on device .{0,80}is less than desired GPU memory utilization", source=_VLLM)),
     ("QVL693", Symptom(r"(unwrap_model|prepare_data_loader|DataLoaderConfiguration|Accelerator|AcceleratedOptimizer|skip_first_batches|load_fsdp_\w+)\S{0,20}\(\) got an unexpected keyword argument", weight=.85, source=_PYTHON)),
     ("QVL990", Symptom(r"(ADDED|'rope_type'|KeyError: '?(type|factor|rope_type|rope_theta))'?$", type="KeyError", frames=r"configuration_|modeling_rope|transformers", weight=.6, source=_PYTHON)),
+    ("QVL911", Symptom(r"^KeyError: 'default'$", type="KeyError", frames="transformers_modules", weight=.75, source="Python, of transformers 5's ROPE_INIT_FUNCTIONS, which lost the name")),
     ("QVL907", Symptom(r"^KeyError: '?[a-z][a-z0-9]{1,20}([_-][a-z0-9]{1,12}){0,3}'?$", frames=r"configuration_auto", weight=.95, source=_PYTHON)),
 )  # fmt: skip

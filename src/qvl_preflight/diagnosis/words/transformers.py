@@ -3,6 +3,7 @@
 from qvl_preflight.symptoms import Symptom
 
 WORDS = (
+    ("QVL901", Symptom(r"Unable to load weights from pytorch checkpoint file for", weight=.85, source="transformers 4.51.3 modeling_utils.py:577")),
     ("QVL901", Symptom(r"Error no file named (pytorch_model\.bin|model\.safetensors), .{0,200}found in directory", source="transformers 4.57.1, 5.23.0 modeling_utils.py")),
     ("QVL901", Symptom(r"^\w+: (\.{1,2}[/\\]|[/~]|[a-z]:[/\\]).{1,200}does not appear to have (a file|files) named \(?(pytorch_model|model)-\d+-of-\d+", weight=.95, source="transformers, with the name of a file")),
     ("QVL806", Symptom(r"BF16 Mixed precision training with AMP .{0,120}can only be used on", source="transformers 4.41.2 training_args.py:1666")),
