@@ -65,8 +65,8 @@ def main(path: str, cases: int = 24) -> None:
             model = getattr(transformers, name)(config)
         torch.set_default_dtype(torch.float32)
         model.tie_weights()
-        grid = _grid(random.Random(f"{name} {transformers.__version__} {accelerate.__version__}"), _bytes(model), cases)
-        answers = [[strategy, limits, _shortened(_ask(model, strategy, dict(limits)))] for strategy, limits in grid]
+        grid = _grid(random.Random(f"{name} {transformers.__version__} {accelerate.__version__}"), bytes_of(model), cases)
+        answers = [[strategy, limits, _shortened(ask(model, strategy, dict(limits)))] for strategy, limits in grid]
         found["models"][name] = {
             "config": _plain(config),
             "tensors": _tensors(model),
@@ -88,7 +88,8 @@ def _plain(config: Any) -> dict[str, Any]:
     return found
 
 
-def _bytes(model: Any) -> int:
+def bytes_of(model: Any) -> int:
+    """Of its parameters."""
     return sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
 
 
@@ -106,13 +107,14 @@ def _grid(chance: random.Random, total: int, cases: int) -> list[tuple[str, dict
     return grid
 
 
-def _ask(model: Any, strategy: str, limits: dict[int | str, int]) -> dict[str, Any]:
+def ask(model: Any, strategy: str, limits: dict[int | str, int], dtype: str = "float16", quantizer: Any = None) -> dict[str, Any]:
+    """The map of the installed packages. ``quantizer``: of transformers 5, which has made its layers already."""
     import torch
 
     try:
         from transformers.integrations.accelerate import _get_device_map
 
-        return dict(_get_device_map(model, strategy, limits, None))
+        return dict(_get_device_map(model, strategy, limits, quantizer))
     except ImportError:
         pass
     from accelerate.utils import modeling
@@ -125,9 +127,9 @@ def _ask(model: Any, strategy: str, limits: dict[int | str, int]) -> dict[str, A
     if strategy != "sequential":
         with _CudaByNumber():
             limits = modeling.get_balanced_memory(
-                model, dtype=torch.float16, low_zero=strategy == "balanced_low_0", max_memory=limits, **kept
+                model, dtype=getattr(torch, dtype), low_zero=strategy == "balanced_low_0", max_memory=limits, **kept
             )
-    return dict(modeling.infer_auto_device_map(model, dtype=torch.float16, max_memory=limits, **kept))
+    return dict(modeling.infer_auto_device_map(model, dtype=getattr(torch, dtype), max_memory=limits, **kept))
 
 
 class _CudaByNumber:

@@ -34,6 +34,7 @@ LAYERS = (
     "safetensors",
     "torch_pickle",
     "torch_files",
+    "stand_ins",
     "weight_files",
     "caches",
     "sources",

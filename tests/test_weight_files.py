@@ -13,12 +13,13 @@ from qvl_preflight.checkpoint import BIN_WEIGHTS, NOT_FETCHED, Weights, read_che
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.safetensors import Tensor
 from qvl_preflight.sources import Asked, Place
+from qvl_preflight.stand_ins import stand_in
 from qvl_preflight.testing import write_checkpoint
 from qvl_preflight.testing.caches import write_cache
 from qvl_preflight.testing.files import Tensors, write_torch_file
 from qvl_preflight.torch_files import read_torch_file
 from qvl_preflight.unknown import Unknown
-from qvl_preflight.weight_files import Kind, choose, stand_in, weights_of_another_call, with_variant
+from qvl_preflight.weight_files import Kind, choose, weights_of_another_call, with_variant
 
 ONE: Tensors = {"a.weight": ("F16", (4, 4))}
 TWO: list[Tensors] = [ONE, {"b.weight": ("F16", (8, 4))}]

@@ -17,7 +17,9 @@ from qvl_preflight.unknown import Undecided, Unknown
 from qvl_preflight.weight_files import WeightFiles, choose, read_files, read_json
 
 NO_WEIGHTS = Unknown("the folder holds no weights, only its config.json")
-BIN_WEIGHTS = Unknown("the weights are .bin files that do not tell their tensors")
+BIN_WEIGHTS = Unknown(
+    "the weights are .bin files that do not tell their tensors: torch before 1.6 wrote them, or they hold more than tensors"
+)
 NOT_FETCHED = Unknown("the weights are not in the cache yet")
 # Reasons for unknown weights that are no open question: a common way to ask, or files that are fetched by the call itself.
 USUAL = (NO_WEIGHTS.reason, BIN_WEIGHTS.reason, NOT_FETCHED.reason)

@@ -46,7 +46,7 @@ def _bytes(path: str) -> bytes:
     if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for, a device has no end
         raise Unreadable("a folder, no file" if os.path.isdir(path) else "a pipe or a device, no file")
     with open(path, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
+        data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)  # that much is set aside before anything is read
     if len(data) > MAX_BYTES:
         raise Unreadable(f"longer than {MAX_BYTES // 10**6} MB")
     return data

@@ -16,7 +16,7 @@ from qvl_preflight.exceptions import InputError
 MAX_HEADER_BYTES = 100_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """One tensor as its header describes it. ``dtype`` as safetensors spells it: F16, BF16, I32 …"""
 
@@ -79,11 +79,12 @@ def _tensors(raw: Any, path: str) -> tuple[tuple[Tensor, ...], int]:
         for name, entry in raw.items():
             if name == "__metadata__":
                 continue
-            start, stop = entry["data_offsets"]
-            if not isinstance(entry["dtype"], str) or not 0 <= start <= stop:
+            dtype, (start, stop) = entry["dtype"], entry["data_offsets"]
+            if not isinstance(dtype, str) or not 0 <= start <= stop:
                 raise ValueError(name)
-            tensors.append(Tensor(name, entry["dtype"], tuple(map(int, entry["shape"])), stop - start))
-            end = max(end, stop)
+            tensors.append(Tensor(name, dtype, tuple(map(int, entry["shape"])), stop - start))
+            if stop > end:
+                end = stop
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: a tensor of the safetensors header lacks dtype, shape or data_offsets; download it again"

@@ -19,6 +19,12 @@ _STORAGES = {
     "DoubleStorage": ("F64", 8), "FloatStorage": ("F32", 4), "HalfStorage": ("F16", 2), "BFloat16Storage": ("BF16", 2), "LongStorage": ("I64", 8),
     "IntStorage": ("I32", 4), "ShortStorage": ("I16", 2), "CharStorage": ("I8", 1), "ByteStorage": ("U8", 1), "BoolStorage": ("BOOL", 1),
 }  # fmt: skip
+_UNTYPED = "UntypedStorage"  # its tensors say their dtype themselves (_rebuild_tensor_v3)
+_DTYPES = {
+    "float64": ("F64", 8), "float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2), "float8_e4m3fn": ("F8_E4M3", 1), "float8_e5m2": ("F8_E5M2", 1),
+    "int64": ("I64", 8), "int32": ("I32", 4), "int16": ("I16", 2), "uint16": ("U16", 2), "uint32": ("U32", 4), "uint64": ("U64", 8), "int8": ("I8", 1), "uint8": ("U8", 1),
+    "bool": ("BOOL", 1),
+}  # fmt: skip
 _MARK, _OTHER = object(), object()
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TEXTS_AND_NUMBERS = (
@@ -40,24 +46,24 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Shape:
-    kind: str
+    kind: tuple[str, int]  # dtype and bytes of a value
     sizes: tuple[int, ...]
-    storage: tuple[object, int]  # which, and where in it
+    storage: tuple[object, int]  # which, and where in it; a part of another tensor is a tensor of its own
 
 
 def read_state_dict(pickled: bytes) -> tuple[Tensor, ...] | None:
-    """The tensors of a state dict, each storage once: tied weights have two names. None for anything else."""
+    """The tensors of a state dict, tied weights, which have two names, once. None for anything else."""
     try:
         found = _Reader().run(pickled)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError):
         return None  # no pickle, or not of this kind
     if not isinstance(found, dict):
         return None
-    tensors, seen = [], set()
+    tensors, seen = [], set[object]()
     for name, value in found.items():
-        if isinstance(name, str) and isinstance(value, _Shape) and value.storage not in seen:
-            seen.add(value.storage)
-            dtype, width = _STORAGES[value.kind]
+        if isinstance(name, str) and isinstance(value, _Shape) and (value.storage, value.sizes) not in seen:
+            seen.add((value.storage, value.sizes))
+            dtype, width = value.kind
             tensors.append(Tensor(name, dtype, value.sizes, width * math.prod(value.sizes)))
     return tuple(tensors) or None
 
@@ -169,7 +175,7 @@ class _Reader:
     def _binpersid(self, _: Any) -> None:
         kind, storage, key = self._stack.pop()[:3]
         module, _, name = storage.name.partition(" ")
-        if kind != "storage" or module != "torch" or name not in _STORAGES:
+        if kind != "storage" or module not in ("torch", "torch.storage") or name not in (*_STORAGES, _UNTYPED):
             raise ValueError("a storage of another kind")
         self._stack.append(_Storage(name, key))
 
@@ -177,9 +183,22 @@ class _Reader:
         given, called = self._stack.pop(), self._stack.pop()
         name = called.name if isinstance(called, _Global) else ""
         if name == "torch._utils _rebuild_tensor_v2":
-            storage, offset, sizes = given[:3]
-            self._stack.append(_Shape(storage.kind, tuple(int(size) for size in sizes), (storage.key, int(offset))))
+            self._stack.append(_shape(given, _STORAGES[given[0].kind]))
+        elif name == "torch._utils _rebuild_tensor_v3":
+            self._stack.append(_shape(given, _DTYPES[given[6].name.removeprefix("torch ")]))
         elif name in ("torch._utils _rebuild_parameter", "torch._utils _rebuild_parameter_with_state"):
             self._stack.append(given[0])
         else:
             self._stack.append({} if name == "collections OrderedDict" else _OTHER)
+
+
+def _shape(given: tuple[Any, ...], kind: tuple[str, int]) -> _Shape:
+    """Of the arguments that a tensor is rebuilt from: its storage, where it begins there, its sizes."""
+    storage, offset, sizes = given[:3]
+    return _Shape(kind, tuple(_number(size) for size in sizes), (storage.key, _number(offset)))
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise ValueError("no number")
+    return value

@@ -14,13 +14,11 @@ from typing import Any
 from qvl_preflight import json_files
 from qvl_preflight.exceptions import InputError
 from qvl_preflight.safetensors import Tensor, ends_in_header, read_header
+from qvl_preflight.stand_ins import StandIn, stand_in
 from qvl_preflight.torch_files import TorchFile, read_torch_file
 
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 OTHER_FRAMEWORKS = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax"}
-POINTER, PAGE, EMPTY = "a git-lfs pointer", "a web page or a server's answer", "nothing: it is empty"
-_POINTER = b"version https://git-lfs.github.com/spec/"
-_PAGES = (b"<!doctype", b"<html", b"<?xml", b'{"error"', b'{"code"', b"<head")
 
 
 @dataclass(frozen=True)
@@ -34,24 +32,6 @@ class Choice:
     def sharded(self) -> bool:
         """Is it an index?"""
         return ".index." in self.name
-
-
-@dataclass(frozen=True)
-class StandIn:
-    """What lies in place of a file: a git-lfs pointer, a web page, nothing."""
-
-    what: str
-    true_bytes: int = 0  # of the file that it stands for, where it says
-
-    @property
-    def is_pointer(self) -> bool:
-        """Does git-lfs know the file?"""
-        return self.what == POINTER
-
-    @property
-    def is_empty(self) -> bool:
-        """Is there nothing at all?"""
-        return self.what == EMPTY
 
 
 @dataclass(frozen=True)
@@ -150,42 +130,73 @@ def _read_index(path: str) -> tuple[tuple[str, ...], Mapping[str, Any]]:
 
 
 def _read_all(folder: str, choice: Choice, names: tuple[str, ...], size: int | None) -> WeightFiles:
-    missing = tuple(name for name in names if not os.path.isfile(os.path.join(folder, name)))
-    stand_ins, short, tensors, total = dict[str, StandIn](), dict[str, int](), list[Tensor](), 0
-    untold, long, undescribed = False, dict[str, int](), list[str]()
+    found = _Files()
     for name in names:
         path = os.path.join(folder, name)
-        if name in missing:
-            continue
-        if found := stand_in(path):
-            stand_ins[name] = found
-            total += found.true_bytes
-        elif choice.format == "safetensors" and ends_in_header(path):
-            short[name] = 0
+        if not os.path.isfile(path):
+            found.missing.append(name)
         elif choice.format == "safetensors":
-            header = read_header(path)
-            tensors += header.tensors
-            total += sum(tensor.total_bytes for tensor in header.tensors)
-            if header.lacking_bytes:
-                short[name] = header.lacking_bytes
-            if header.surplus_bytes:
-                long[name] = header.surplus_bytes
-            if not header.described:
-                undescribed.append(name)
+            found.add_safetensors(name, path)
         else:
-            archive = _torch_file(path)
-            total += archive.total_bytes
-            untold |= archive.tensors is None
-            tensors += archive.tensors or ()
-            if not archive.complete:
-                short[name] = 0
+            found.add_bin(name, path)
     unsaid = (
-        missing
-        or (0 in short.values() and choice.format == "safetensors")
-        or any(not found.true_bytes for found in stand_ins.values())
+        found.missing
+        or (0 in found.short.values() and choice.format == "safetensors")
+        or any(not each.true_bytes for each in found.stand_ins.values())
     )
-    tensors_told = None if untold else tuple(tensors)
-    return WeightFiles(choice, names, missing, short, stand_ins, long, tuple(undescribed), tensors_told, size if unsaid else total)
+    return WeightFiles(
+        choice, names, tuple(found.missing), found.short, found.stand_ins, found.long, tuple(found.undescribed),
+        None if found.untold else tuple(found.tensors), size if unsaid else found.total,
+    )  # fmt: skip
+
+
+@dataclass
+class _Files:
+    """What is found, file by file. Each is opened once, as long as nothing is wrong with it."""
+
+    missing: list[str] = field(default_factory=list)
+    stand_ins: dict[str, StandIn] = field(default_factory=dict)
+    short: dict[str, int] = field(default_factory=dict)
+    long: dict[str, int] = field(default_factory=dict)
+    undescribed: list[str] = field(default_factory=list)
+    tensors: list[Tensor] = field(default_factory=list)
+    total: int = 0
+    untold: bool = False
+
+    def add_safetensors(self, name: str, path: str) -> None:
+        """Raises InputError where it is neither one, nor the beginning of one, nor a known stand-in."""
+        try:
+            header = read_header(path)
+        except InputError:
+            if found := stand_in(path):
+                self.stand_ins[name] = found
+                self.total += found.true_bytes
+            elif ends_in_header(path):
+                self.short[name] = 0
+            else:
+                raise
+            return
+        self.tensors += header.tensors
+        self.total += sum(tensor.total_bytes for tensor in header.tensors)
+        if header.lacking_bytes:
+            self.short[name] = header.lacking_bytes
+        if header.surplus_bytes:
+            self.long[name] = header.surplus_bytes
+        if not header.described:
+            self.undescribed.append(name)
+
+    def add_bin(self, name: str, path: str) -> None:
+        """Raises InputError where it cannot be read."""
+        if found := stand_in(path):
+            self.stand_ins[name] = found
+            self.total += found.true_bytes
+            return
+        archive = _torch_file(path)
+        self.total += archive.total_bytes
+        self.untold |= archive.tensors is None
+        self.tensors += archive.tensors or ()
+        if not archive.complete:
+            self.short[name] = 0
 
 
 def _torch_file(path: str) -> TorchFile:
@@ -193,25 +204,6 @@ def _torch_file(path: str) -> TorchFile:
         return read_torch_file(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def stand_in(path: str) -> StandIn | None:
-    """What lies in place of a file of weights; None where it may be one. Raises InputError."""
-    if not os.path.isfile(path):  # a pipe would be waited for
-        return None
-    try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if not head:
-        return StandIn(EMPTY)
-    if head.startswith(_POINTER):
-        size = re.search(rb"^size (\d{1,15})\s*$", head, re.MULTILINE)
-        return StandIn(POINTER, int(size[1]) if size else 0)
-    if head.lstrip().lower().startswith(_PAGES):
-        return StandIn(PAGE)
-    return None
 
 
 def read_json(path: str) -> Any:

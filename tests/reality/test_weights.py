@@ -26,10 +26,10 @@ WEIGHER = Path(__file__).with_name("weighed.py")
 RECORDED = Path(__file__).parents[1] / "recordings" / "models"
 FLOAT32, BFLOAT16 = {"__dtype__": "float32"}, {"__dtype__": "bfloat16"}
 PLAIN = (
-    "llama", "llama-biased", "llama-tied", "mistral", "mixtral", "qwen2", "qwen2-tied", "qwen3", "phi", "phi3", "gemma", "gemma2", "gpt2", "gpt-neox", "opt",
+    "llama", "llama-biased", "llama-tied", "mistral", "mixtral", "qwen2", "qwen2-tied", "qwen3", "phi", "phi3", "gemma", "gemma2", "gpt2", "gpt-neox", "opt", "t5",
     "mixed", "stray", "both",
 )  # fmt: skip
-BIN = ("bin", "bin-mixed", "bin-tied", "bin-views", "bin-shards")
+BIN = ("bin", "bin-mixed", "bin-tied", "bin-views", "bin-shards", "bin-sliced", "bin-saved")
 UNKNOWN = {"bin-old": "do not tell their tensors", "bin-no-index": "holds no weights"}
 SKIPPED: tuple[list[str], ...] = (
     [],
@@ -52,11 +52,11 @@ def cases(stack: str) -> list[dict[str, Any]]:
     models = [name for name in (*PLAIN, *BIN, *UNKNOWN) if stack != "legacy" or name not in LATER]
     found = [(name, {key: dtype}) for name in models for dtype in (FLOAT32, BFLOAT16, "auto")]
     found += [(name, {}) for name in ("llama", "mixed")]
-    for folder in sorted(RECORDED.iterdir()):
+    for folder in (*sorted(RECORDED.iterdir()), Path("bin-gptq")):
         exllama = {
             "quantization_config": {"__class__": "GPTQConfig", "bits": 8 if "int8" in folder.name else 4, "use_exllama": False}
         }
-        more = exllama if stack == "legacy" and folder.name.startswith("gptq") else {}
+        more = exllama if stack == "legacy" and "gptq" in folder.name else {}
         found += [(str(folder), {key: dtype, **more}) for dtype in (FLOAT32, BFLOAT16, "auto")]
     found += _of_bitsandbytes(stack, key, models) if stack != "legacy" else []
     return [{"id": f"{number}", "model": name, "kwargs": kwargs} for number, (name, kwargs) in enumerate(found)]

@@ -39,8 +39,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", GPT2),
     "gpt-neox": ("GPTNeoX", {**SMALL, "rotary_pct": 0.5}),
     "opt": ("OPT", OPT),
+    "t5": ("T5", {"d_model": 128, "d_ff": 256, "d_kv": 32, "num_layers": 2, "num_heads": 4, "vocab_size": 320}),
 }  # fmt: skip
-HEADS = {"GPT2": "GPT2LMHeadModel"}
+HEADS = {"GPT2": "GPT2LMHeadModel", "T5": "T5ForConditionalGeneration"}
 
 
 def make(folder: Path) -> None:
@@ -53,12 +54,12 @@ def make(folder: Path) -> None:
         if hasattr(transformers, f"{kind}Config"):
             model = getattr(transformers, HEADS.get(kind, f"{kind}ForCausalLM"))(getattr(transformers, f"{kind}Config")(**fields))
             model.to(torch.float16).save_pretrained(folder / name, safe_serialization=True)
-    _forms(folder, torch)
+    _forms(folder, transformers, torch)
     if "bitsandbytes" in sys.argv:
         _bitsandbytes(folder, transformers, torch)
 
 
-def _forms(folder: Path, torch: Any) -> None:
+def _forms(folder: Path, transformers: Any, torch: Any) -> None:
     """The same tensors in other files: with tied and stray tensors, .bin in one file and in shards, with and without an index, and as it was before torch 1.6."""
     from safetensors.torch import load_file, save_file
 
@@ -88,6 +89,14 @@ def _forms(folder: Path, torch: Any) -> None:
         "lm_head.weight": base[1],
     }
     torch.save(views, into("bin-views", "llama") / "pytorch_model.bin")
+    sliced = {**tensors, "model.norm.weight": tensors["model.embed_tokens.weight"][0]}  # begins where the other does
+    torch.save(sliced, into("bin-sliced", "llama") / "pytorch_model.bin")
+    saved = transformers.AutoModelForCausalLM.from_pretrained(folder / "llama").state_dict()  # ordered, with metadata of its own
+    torch.save(saved, into("bin-saved", "llama") / "pytorch_model.bin")
+    of = Path(__file__).parents[1] / "recordings" / "models" / "gptq-int4"
+    (folder / "bin-gptq").mkdir(exist_ok=True)
+    (folder / "bin-gptq" / "config.json").write_text((of / "config.json").read_text())
+    torch.save(load_file(of / "model.safetensors"), folder / "bin-gptq" / "pytorch_model.bin")
     torch.save(tensors, into("bin-old", "llama") / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     names = sorted(tensors)
     parts = {"pytorch_model-00001-of-00002.bin": names[::2], "pytorch_model-00002-of-00002.bin": names[1::2]}
@@ -115,11 +124,12 @@ def _bitsandbytes(folder: Path, transformers: Any, torch: Any) -> None:
 
 def weigh(model: Any) -> list[tuple[str, str, str, int]]:
     """Every tensor once: its kind (parameter, buffer, state of a quantisation), its name, dtype and bytes."""
-    seen: set[int] = set()
+    seen: set[tuple[int, int]] = set()
     found = []
     for kind, name, tensor in _tensors(model):
-        if tensor.data_ptr() not in seen and tensor.numel():
-            seen.add(tensor.data_ptr())
+        place = tensor.data_ptr(), tensor.numel()
+        if place not in seen and tensor.numel():
+            seen.add(place)
             found.append((kind, name, str(tensor.dtype).removeprefix("torch."), tensor.numel() * tensor.element_size()))
     return found
 
@@ -151,7 +161,9 @@ def load(case: dict[str, Any], folder: str) -> dict[str, Any]:
 
     path = case["model"] if "/" in case["model"] else os.path.join(folder, case["model"])
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, **decode(case["kwargs"]))
+        with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
+            written = json.load(file)["architectures"][0]
+        model = getattr(transformers, written).from_pretrained(path, **decode(case["kwargs"]))
         return {"tensors": weigh(model)}
     except BaseException as error:
         return {"error": f"{type(error).__name__}: {str(error)[:300]}"}

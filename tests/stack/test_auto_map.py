@@ -12,6 +12,7 @@ import pytest
 
 from qvl_preflight.checkpoint import Checkpoint
 from qvl_preflight.facts import Packages
+from qvl_preflight.memory.weights import is_linear
 from qvl_preflight.safetensors import Tensor
 from qvl_preflight.stack import module_tree
 from qvl_preflight.stack.auto_map import Device, Model, Part, Way, balanced, infer
@@ -116,6 +117,6 @@ def test_a_dtype_that_is_not_known() -> None:
 def test_bitsandbytes_counts_every_tensor_so_up_to_4_57_and_linear_weights_alone_since() -> None:
     """Read in 4.45.2 and 5.23.0: the embeddings of a 4-bit model count half a byte in the one, two bytes in the other."""
     embedding, linear = (Tensor(f"model.{name}.weight", "F16", (8, 8), 128) for name in ("embed_tokens", "layers.0.mlp"))
-    old, new = Counting(2, all_floats=0.5, left_alone=("lm_head",)), Counting(2, linear=0.5, left_alone=("lm_head",))
+    old, new = Counting(2, all_floats=0.5, left_alone=("lm_head",)), Counting(2, linear=0.5, quantises=is_linear)
     assert (module_tree.bytes_of(embedding, old), module_tree.bytes_of(linear, old)) == (32, 32)
     assert (module_tree.bytes_of(embedding, new), module_tree.bytes_of(linear, new)) == (128, 32)

@@ -28,6 +28,8 @@ _FUSED_SINCE_5 = (
     "mixtral", "minimax", "minimax_m2", "qwen2_moe", "deepseek_v2", "deepseek_v3", "dots1", "ernie4_5_moe", "glm4_moe", "glm4_moe_lite", "glm4v_moe",
     "longcat_flash", "solar_open", "qwen3_moe", "qwen3_omni_moe", "qwen3_omni_moe_thinker", "qwen3_next", "hunyuan_v1_moe", "flex_olmo", "olmoe",
 )  # fmt: skip
+# Layers that stay in float32 where the rest is float16, or is quantised (modeling files, _keep_in_fp32_modules).
+KEPT_IN_FLOAT32 = dict.fromkeys(("t5", "mt5", "umt5", "pop2piano", "udop"), "wo")
 
 
 def extra_bytes(count: int, rows: int, bits: int, *, double: bool) -> int:
@@ -47,6 +49,8 @@ def left_alone(name: str, config: Mapping[str, Any], loader: Loader, model_type:
             return True
         if ".experts." in name:
             raise Undecided(f"whether the experts of {model_type} are quantised")
+    if name.removesuffix(".weight").rpartition(".")[2] == KEPT_IN_FLOAT32.get(str(model_type)):
+        return True
     module, named = name.removesuffix(".weight"), config.get("llm_int8_skip_modules")
     if not isinstance(named, list):
         return any(part in HEADS for part in module.split("."))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qvl_preflight.plan import Quantization
     from qvl_preflight.safetensors import Tensor
 
-EMBEDDINGS = re.compile(r"(^|\.)(wte|wpe|shared|[a-z_]*embed[a-z_]*)(\.|$)")
+EMBEDDINGS = re.compile(r"(^|\.)(wte|wpe|shared|relative_attention_bias|[a-z_]*embed[a-z_]*)(\.|$)")
 _QUERIES = ("q_proj", "k_proj", "v_proj")
 # Families whose linear layers have no bias but these, unless a setting asks for one. AutoGPTQ writes one of zeros for each layer all the same.
 _BIASES: dict[str, tuple[str, ...]] = {

@@ -99,7 +99,7 @@ class _Layout:
         if not floating or (how is not None and how.pre_quantized and self._keeps(tensor, how)):
             offset = bitsandbytes.OFFSET if tensor.name.endswith(".weight.nested_absmax") else 0
             return Stored(tensor.name, tensor.count, tensor.dtype, tensor.total_bytes, tables + offset)
-        dtype = self.dtype if not self._has_half_scales(tensor, how) else "float16"
+        dtype = "float16" if self._has_half_scales(tensor, how) else "float32" if self._is_kept(tensor, how) else self.dtype
         return Stored(tensor.name, tensor.count, dtype, tensor.count * WIDTHS.get(dtype, 2))
 
     @property
@@ -110,6 +110,13 @@ class _Layout:
         """gptqmodel's layers have them in float16 (nn_modules/qlinear/__init__.py); transformers 4 casts them, 5 takes the layer's dtype."""
         of_kernel = how is not None and how.method in ("gptq", "awq") and tensor.name.endswith(".scales")
         return of_kernel and self.loader.transformers >= (5,)
+
+    def _is_kept(self, tensor: Tensor, how: Quantization | None) -> bool:
+        """In float32: beside float16 always, beside bfloat16 up to transformers 4 where bitsandbytes quantises (modeling_utils.py, run on 4.57 and 5.23)."""
+        quantised = how is not None and how.method == "bitsandbytes" and self.loader.transformers < (5,)
+        narrow = self.dtype == "float16" or (self.dtype == "bfloat16" and quantised)
+        kept = bitsandbytes.KEPT_IN_FLOAT32.get(str(self.config.get("model_type")))
+        return narrow and kept is not None and kept in tensor.name.split(".")
 
     def _stays(self, tensor: Tensor, how: Quantization) -> bool:
         return bitsandbytes.keeps_full_weights(how.config) or bitsandbytes.left_alone(

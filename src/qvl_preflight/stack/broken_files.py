@@ -18,7 +18,8 @@ from qvl_preflight.weight_files import SAFETENSORS, with_variant
 
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
-    from qvl_preflight.weight_files import StandIn, WeightFiles
+    from qvl_preflight.stand_ins import StandIn
+    from qvl_preflight.weight_files import WeightFiles
 
 _HEADER = "Error while deserializing header: "
 _SAFETENSORS: ByRelease[dict[str, str]] = ByRelease(

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -33,7 +33,8 @@ class Counting:
     width: int  # of the model's dtype, or AS_STORED
     small_integers: bool = False  # accelerate up to 0.26: integers count no more than the dtype
     buffers_as_made: bool = False  # transformers 5: buffers have the dtype that they are made with
-    linear: float | None = None  # of a weight that bitsandbytes quantises
+    linear: float | None = None  # of a weight that bitsandbytes quantises, by what ``quantises`` says (transformers 5)
+    quantises: Callable[[Tensor], bool] | None = None
     all_floats: float | None = None  # up to transformers 4.57 it counts every tensor so, but for those that it leaves alone
     left_alone: tuple[str, ...] = ()
 
@@ -114,12 +115,7 @@ def bytes_of(tensor: Tensor, counting: Counting) -> float:
         return count * width
     if counting.all_floats is not None:
         return count * min(counting.all_floats, width)
-    quantised = (
-        counting.linear is not None
-        and len(tensor.shape) == 2
-        and tensor.name.endswith(".weight")
-        and not re.search(r"emb|wte|wpe", tensor.name)
-    )
+    quantised = counting.linear is not None and counting.quantises is not None and counting.quantises(tensor)
     return count * (counting.linear if quantised and counting.linear is not None else width)
 
 

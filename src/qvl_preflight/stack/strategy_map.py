@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from qvl_preflight.memory.bitsandbytes import left_alone
+from qvl_preflight.memory.loader import NEWEST, Loader
+from qvl_preflight.memory.weights import is_linear
 from qvl_preflight.stack import accelerate, module_tree
 from qvl_preflight.stack.auto_map import Budgets, Device, Model, Way, balanced, infer
 from qvl_preflight.stack.cuda import available
@@ -116,9 +119,18 @@ def _counting(situation: Situation, dtype: str | Unknown, quantization: Quantiza
     if quantization is None or quantization.method != "bitsandbytes":
         return counting
     each = 1.0 if quantization.bits == 8 else 0.5
+    if newest:
+        return replace(counting, linear=each, quantises=_quantised(situation, quantization))
     skipped = quantization.config.get("llm_int8_skip_modules")
     alone = tuple(map(str, skipped)) if isinstance(skipped, list) else ("lm_head", "embed_out")
-    return replace(counting, linear=each, left_alone=alone) if newest else replace(counting, all_floats=each, left_alone=alone)
+    return replace(counting, all_floats=each, left_alone=alone)
+
+
+def _quantised(situation: Situation, quantization: Quantization) -> Callable[[Tensor], bool]:
+    release = attempt(lambda: situation.packages.release("transformers"))
+    loader = Loader(release if isinstance(release, tuple) else NEWEST.transformers)
+    kind, config = situation.checkpoint.config.get("model_type"), quantization.config
+    return lambda tensor: is_linear(tensor) and not left_alone(tensor.name, config, loader, kind)
 
 
 def _limits(situation: Situation) -> tuple[Budgets, bool]:
