@@ -184,6 +184,7 @@ WITHIN_STACK = (
     "precision",
     "eras",
     "proven",
+    "proven_on",
 )
 # Reached by a function when it is needed, against the direction, with the reason.
 LAZY = {

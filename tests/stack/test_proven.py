@@ -83,7 +83,8 @@ def test_what_was_never_seen_is_not_offered() -> None:
 def test_command_prints_requirements(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is installed already is said beside each line; pip reads the file as it is."""
     saved = tmp_path / "facts.json"
-    saved.write_text(json.dumps(machine("a100", "legacy").to_dict()))
+    driver = {"version": "580.95.05", "cuda": "13.0"}
+    saved.write_text(json.dumps(machine("a100", "legacy", driver=driver).to_dict()))
     assert main(["stack", "--purpose", "qlora", "--method", "gptq", "--facts", str(saved)]) == 0
     text = capsys.readouterr().out
     assert "transformers==4.37.2  # installed\n" in text

@@ -28,7 +28,7 @@ def _wheel(version: str, names: str) -> Row[tuple[str, ...]]:
 
 
 # Of the releases whose wheels were looked into; the others are undecided, unless the files themselves were seen.
-_BRINGS: ByRelease[tuple[str, ...]] = ByRelease(
+BRINGS: ByRelease[tuple[str, ...]] = ByRelease(
     "bitsandbytes",
     _wheel("0.39.0", "111 112 113 115 116 117 118 120 121"),
     _wheel("0.41.3", "110 111 114 115 117 118 120 121 122"),
@@ -62,7 +62,7 @@ def brought(situation: Situation) -> tuple[str, ...]:
     if seen:
         return tuple(sorted(name.removeprefix(PREFIX).partition("_")[0] for name in seen))
     try:
-        return _BRINGS.value(situation.packages)
+        return BRINGS.value(situation.packages)
     except Undecided:
         return _of_neighbours(situation)
 
@@ -73,8 +73,8 @@ def _of_neighbours(situation: Situation) -> tuple[str, ...]:
     Raises Undecided.
     """
     release = situation.packages.release("bitsandbytes")
-    before = [row for row in _BRINGS.rows if release is not None and (parse(row.since) or ()) < release]
-    after = [row for row in _BRINGS.rows if release is not None and (parse(row.since) or ()) > release]
+    before = [row for row in BRINGS.rows if release is not None and (parse(row.since) or ()) < release]
+    after = [row for row in BRINGS.rows if release is not None and (parse(row.since) or ()) > release]
     if not before or not after:
         raise Undecided("which CUDA libraries this bitsandbytes brings")
     return tuple(sorted({*before[-1].value, *after[0].value}))

@@ -163,13 +163,13 @@ def _driver_too_old(facts: Facts, build: str | bool | Unknown) -> Refusal | None
 
 # The oldest driver for each major release of CUDA, on Linux; Windows' numbers are a little higher (CUDA toolkit release notes, "CUDA Toolkit and
 # Minimum Required Driver Version for CUDA Minor Version Compatibility").
-_OLDEST_DRIVER = {11: (450, 80, 2), 12: (525, 60, 13), 13: (580, 65, 6)}
+OLDEST_DRIVER = {11: (450, 80, 2), 12: (525, 60, 13), 13: (580, 65, 6)}
 
 
 def _older_than_needed(version: str | Unknown, build: str) -> Refusal | None:
     """By the driver's own number, where it is not known which CUDA it runs."""
     found = None if isinstance(version, Unknown) else parse(version)
-    oldest = _OLDEST_DRIVER.get(int(build.split(".")[0]))
+    oldest = OLDEST_DRIVER.get(int(build.split(".")[0]))
     if found is None or oldest is None or found >= oldest:
         return None
     shown = ".".join(map(str, oldest[:2]))

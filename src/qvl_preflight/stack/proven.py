@@ -36,12 +36,13 @@ class ProvenStack:
 
 
 _FROM_SOURCE = "auto-gptq was built from source (pip install --no-build-isolation): its wheels hold kernels for torch 2.2 only"
+_WITHOUT_DEPS = "gptqmodel 7.7.0 asks for torch from 2.14.1 on and was seen with 2.11.0: install it last, by pip install --no-deps"
 _GPTQ = frozenset({("none", "inference"), ("none", "lora"), ("gptq", "inference"), ("gptq", "qlora")})
 
 PROVEN = (
     ProvenStack(
         "h100-gptq5", "NVIDIA H100", "2026-11", ((3, 11), (3, 13)),
-        {"torch": "2.11.0", "transformers": "5.23.0", "accelerate": "1.15.0", "peft": "0.21.2", "optimum": "2.3.0", "gptqmodel": "7.7.0"}, _GPTQ,
+        {"torch": "2.11.0", "transformers": "5.23.0", "accelerate": "1.15.0", "peft": "0.21.2", "optimum": "2.3.0", "gptqmodel": "7.7.0"}, _GPTQ, _WITHOUT_DEPS,
     ),
     ProvenStack(
         "h100-bnb5", "NVIDIA H100", "2026-11", ((3, 10), (3, 13)),
@@ -63,8 +64,8 @@ PROVEN = (
 )  # fmt: skip
 
 
-def nearest(facts: Facts, purpose: str, method: str, python: tuple[int, ...] | None) -> ProvenStack:
-    """The stack that changes least of what is installed. ``python``: None where it may be any. Raises InputError where none is known."""
+def fitting(purpose: str, method: str, python: tuple[int, ...] | None) -> list[ProvenStack]:
+    """The stacks that did it and install on this Python, None for any. Raises InputError where there is none."""
     for_it = [stack for stack in PROVEN if (method, purpose) in stack.works]
     if not for_it:
         known = sorted({pair for stack in PROVEN for pair in stack.works})
@@ -76,8 +77,20 @@ def nearest(facts: Facts, purpose: str, method: str, python: tuple[int, ...] | N
         shown = ", ".join(sorted({f"{_dotted(stack.python[0])} to {_dotted(stack.python[1])}" for stack in for_it}))
         assert python is not None
         raise InputError(f"no stack was seen to do {purpose} with {method} on Python {_dotted(python)}; there are some for {shown}")
+    return fits
+
+
+def nearest(
+    facts: Facts,
+    purpose: str,
+    method: str,
+    python: tuple[int, ...] | None,
+    doubts: Callable[[ProvenStack, Facts], tuple[str, ...]] = lambda stack, facts: (),
+) -> ProvenStack:
+    """The stack that changes least of what is installed, of those without ``doubts`` where there are any. Raises InputError where none is known."""
+    fits = fitting(purpose, method, python)
     gpu = not (facts.driver is None and facts.gpus == ())
-    return min(fits, key=lambda stack: (gpu == (stack.device == "a CPU"), *_distance(stack, facts)))
+    return min(fits, key=lambda stack: (gpu == (stack.device == "a CPU"), bool(doubts(stack, facts)), *_distance(stack, facts)))
 
 
 def installed(facts: Facts, name: str) -> str | None:

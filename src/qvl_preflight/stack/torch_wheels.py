@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qvl_preflight.facts import Packages
@@ -52,7 +53,7 @@ _WHEELS: dict[str, ByRelease[_Archs]] = {
 }
 # The indices that PyTorch keeps, newest first: name, CUDA major that the driver must run, lowest and highest capability of its newest wheels.
 _CHANNELS = (("cu130", 13, (7, 5), (12, 9)), ("cu128", 12, (7, 5), (12, 9)), ("cu126", 12, (5, 0), (9, 0)), ("cu118", 11, (5, 0), (9, 0)))  # fmt: skip
-_INDEX = "https://download.pytorch.org/whl/"
+INDEX = "https://download.pytorch.org/whl/"
 
 
 def built_for(facts: Facts, packages: Packages) -> tuple[_Archs, bool]:
@@ -115,6 +116,26 @@ def _fits(arch: str, capability: tuple[int, int]) -> bool:
     return (major, minor) <= capability
 
 
+class Runs:
+    """The compute capabilities that a wheel has kernels for, asked with ``in``."""
+
+    def __init__(self, archs: _Archs) -> None:
+        self._archs = archs
+
+    def __contains__(self, capability: object) -> bool:
+        if not isinstance(capability, tuple) or len(capability) != 2:
+            return True  # one that is not known counts as fitting
+        return runs_on(self._archs, (int(capability[0]), int(capability[1])))
+
+
+def wheels_for(facts: Facts, torch: str) -> list[tuple[tuple[int, int], Runs]] | None:
+    """The official wheels of a release: the CUDA of each, and what it runs on; None where none was read."""
+    packages = Packages(replace(facts, packages={"torch": torch}))
+    found = [(_numbers(cuda), attempt(lambda table=table: table.value(packages))) for cuda, table in _WHEELS.items()]  # type: ignore[misc]
+    wheels = [(cuda, Runs(archs)) for cuda, archs in found if not isinstance(archs, Unknown)]
+    return wheels or None
+
+
 def channel_for(facts: Facts) -> str | None:
     """The index whose wheels run with this driver and on these GPUs; None where none does, or too little is known."""
     driver = facts.driver
@@ -146,7 +167,7 @@ def install_from(channel: str) -> str:
 
 
 def _install(channel: str | None, what: tuple[str, ...]) -> str:
-    index = f" --index-url {_INDEX}{channel}" if channel else ""
+    index = f" --index-url {INDEX}{channel}" if channel else ""
     return f"pip install --force-reinstall {' '.join(what)}{index}"
 
 
