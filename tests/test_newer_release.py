@@ -10,9 +10,13 @@ import pytest
 
 import qvl_preflight
 from qvl_preflight import api, engine
+from qvl_preflight.probes import quantizer_methods
 from qvl_preflight.probes.auto_mappings import read_release
+from qvl_preflight.probes.quantizer_methods import changed, read_methods
 from qvl_preflight.rule import all_rules
+from qvl_preflight.stack.release_spans import read_spans, read_table, takes_in
 from qvl_preflight.testing import STACKS, machine, write_checkpoint
+from qvl_preflight.versions import NEWEST
 
 CONFIG = {
     "model_type": "qwen9",
@@ -77,3 +81,59 @@ def test_minima_that_are_not_needed_are_not_asked(tmp_path: Path) -> None:
     assert said(tmp_path, installed(tmp_path / "transformers", accelerate="2.0.0")).findings == () or all(
         finding.code != "QVL601" for finding in said(tmp_path, installed(tmp_path / "again", accelerate="2.0.0")).findings
     )
+
+
+_QUANTIZER = """
+class BnbHfQuantizer(HfQuantizer):
+    def validate_environment(self, *args, **kwargs):
+        "{docstring}"
+        if {asks}:
+            raise ImportError("no")
+
+    def other(self): pass
+"""
+
+
+def quantizers(folder: Path, asks: str, docstring: str = "one") -> str:
+    """A release with a single quantizer."""
+    (folder / "quantizers").mkdir(parents=True, exist_ok=True)
+    (folder / "quantizers" / "quantizer_bnb_4bit.py").write_text(_QUANTIZER.format(asks=asks, docstring=docstring))
+    return str(folder)
+
+
+def test_a_changed_method_of_a_quantizer_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its fingerprint: a docstring, a comment or where it stands is no change; what it asks is."""
+    table = tmp_path / "table.txt"
+    read = read_methods(quantizers(tmp_path / "read", "x"))
+    assert list(read) == ["bnb_4bit BnbHfQuantizer.validate_environment"]
+    ((name, fingerprint),) = read.items()
+    table.write_text(f"5.20 5.23\n{name} {fingerprint} 5.20-\n")
+    monkeypatch.setattr(quantizer_methods, "TABLE", str(table))
+    assert changed(read_methods(quantizers(tmp_path / "same", "x", docstring="another")), (5, 23)) == ()
+    assert changed(read_methods(quantizers(tmp_path / "other", "y")), (5, 23)) == (name,)
+    assert changed({}, (5, 23)) == (name,)
+
+
+def test_the_table_is_that_of_the_newest_release_read() -> None:
+    """Each release has one fingerprint of a method."""
+    releases, lines = read_table(quantizer_methods.TABLE)
+    assert ".".join(map(str, releases[-1])) == NEWEST["transformers"]
+    seen = [
+        (" ".join(line.split()[:2]), at)
+        for line in lines
+        for at in releases
+        if takes_in(read_spans(line.split()[3], releases[-1]), releases, at)
+    ]
+    assert len(seen) == len(set(seen)) > 1000
+
+
+def test_a_finding_says_which_method_is_another(tmp_path: Path) -> None:
+    """Beside what is taken for granted of a newer release."""
+    folder = installed(tmp_path / "transformers")
+    quantizers(Path(folder), "anything")
+    call = {"quantization_config": {"__class__": "BitsAndBytesConfig", "load_in_4bit": True}, "device_map": {"": 7}}
+    report = said(tmp_path, folder, **call)
+    assert report.plan is not None
+    conditions = " ".join(raised.condition or "" for raised in report.plan.raises)
+    assert "of its files are not as there" in conditions
+    assert "validate_environment" in conditions

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from qvl_preflight.versions import ByRelease, Evidence, Row, parse
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import watch
 from releases import Release, fragments
 from watch import compared, outdated, strings, tables
+
+from recorded import cases, replay
 
 MODELING = """
 class PreTrainedModel:
@@ -146,3 +152,28 @@ def test_the_watch_found_what_5_23_changed() -> None:
     assert newer - SEEN_BY_RUNNING == set(SHOWN_BY)
     for name, line in SHOWN_BY.items():
         assert line in patch, name
+
+
+def test_the_grid_is_made_on_an_environment_of_that_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its installation names the release; each call of the grid is held against the plan, and what parts is printed."""
+    import stacks
+    import test_reality as reality
+
+    asked: dict[str, list[list[str]]] = {}
+    recorded = {case["id"]: case for stack, case in cases() if stack == "cpu-modern"}
+
+    def outcomes(name: str, kind: str) -> dict[str, Any]:
+        asked[kind] = stacks.STEPS[name]
+        return {name: recorded.get(name, case) for name, case in reality.CASES.items()}
+
+    shared = {name: case for name, case in reality.CASES.items() if name in recorded}
+    monkeypatch.setattr(reality, "CASES", shared)
+    monkeypatch.setattr(reality, "outcomes", outcomes)
+    monkeypatch.setattr(reality, "predicted", lambda name, case: replay("cpu-modern", case))
+    assert len(shared) > 50
+    assert list(watch.ran("5.99.0")) == []
+    assert any("transformers==5.99.0" in part for step in asked["grid"] for part in step)
+    name = next(name for name, case in shared.items() if recorded[name]["outcome"] == "error")
+    recorded[name] = {**recorded[name], "error": {"type": "NewError", "message": "said otherwise"}}
+    ((line),) = watch.ran("5.99.0")
+    assert line.startswith(f"@@ call {name} @@\n+raised NewError: said otherwise")

@@ -28,6 +28,7 @@ class AutoClasses:
     types: Mapping[str, Mapping[str, tuple[str, ...]]]
     autos: frozenset[str]
     minima: Mapping[str, str] = field(default_factory=dict)  # accelerate → 1.1.0
+    changed: tuple[str, ...] = ()  # methods of quantizers that are others than in the newest release that was read
 
 
 class AutoTables:

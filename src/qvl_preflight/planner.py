@@ -65,7 +65,7 @@ from qvl_preflight.stack import (
     weight_arguments,
     weight_choice,
 )
-from qvl_preflight.unknown import Undecided
+from qvl_preflight.unknown import Undecided, Unknown
 from qvl_preflight.versions import NEWEST, newer_than_read
 
 Step = Callable[[Situation, Draft], Iterator[WillRaise]]
@@ -224,11 +224,26 @@ def make_plan(situation: Situation) -> LoadPlan:
     _without_kernel(draft)
     if newer := newer_than_read(situation.packages):
         condition = f"{newer[0]} does as {newer[0].split()[0]} {NEWEST[newer[0].split()[0]]}, the newest that was read"
+        condition += _changed_methods(situation, draft)
         draft.raises = [replace(raised, condition=raised.condition or condition) for raised in draft.raises]
     return LoadPlan(
         draft.quantization, draft.dtype, draft.device_map, draft.devices, draft.kernel, draft.kernel_condition, draft.trainable,
         tuple(draft.raises), tuple(draft.undecided), draft.memory, draft.split_is_about, placement.idle_gpu(situation, draft),
     )  # fmt: skip
+
+
+def _changed_methods(situation: Situation, draft: Draft) -> str:
+    """What of this call's quantizer is another in the installed release than in the newest that was read."""
+    quantization, auto = draft.quantization, situation.auto_classes
+    if isinstance(quantization, Unknown) or quantization is None or auto is None:
+        return ""
+    file = (
+        "bnb_"
+        if quantization.method == "bitsandbytes"
+        else {"fp8": "finegrained_fp8"}.get(quantization.method, quantization.method.replace("-", "_"))
+    )
+    found = [name.partition(" ")[2] for name in auto.changed if name.startswith(file)]
+    return f"; {', '.join(found)} of its files {'is' if len(found) == 1 else 'are'} not as there" if found else ""
 
 
 def _without_kernel(draft: Draft) -> None:

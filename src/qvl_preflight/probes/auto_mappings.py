@@ -15,6 +15,8 @@ from typing import Any
 from qvl_preflight.auto_tables import AutoClasses
 from qvl_preflight.probes.files import read_text
 from qvl_preflight.probes.packages import find_module
+from qvl_preflight.probes.quantizer_methods import changed, read_methods
+from qvl_preflight.versions import NEWEST
 
 Names = dict[str, Any]  # the module's names that hold literal mappings
 
@@ -59,7 +61,13 @@ def read_release(folder: str) -> AutoClasses | None:
         autos.add(auto_class)
         for model_type, found in _accepted(configs, models[mapping], by_name).items():
             types[model_type][auto_class] = found
-    return AutoClasses(types, frozenset(autos), _minima(folder)) if "AutoModelForCausalLM" in autos else None
+    return AutoClasses(types, frozenset(autos), _minima(folder), _changed(folder)) if "AutoModelForCausalLM" in autos else None
+
+
+def _changed(folder: str) -> tuple[str, ...]:
+    """The methods of its quantizers that nobody has read in this form; nothing where there are no quantizers."""
+    found, newest = read_methods(folder), NEWEST["transformers"].split(".")
+    return changed(found, (int(newest[0]), int(newest[1]))) if found else ()
 
 
 def _minima(folder: str) -> dict[str, str]:
