@@ -113,7 +113,7 @@ def test_help_is_there(capsys: pytest.CaptureFixture[str], command: str) -> None
     assert [action.dest for action in actions(command) if not action.help and not action.choices] == []
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "run"])  # what it prints is its command's
 def test_a_closed_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, command: str) -> None:
     """Asked for anything at all, with nowhere to put it."""
     monkeypatch.setattr(sys, "stdout", None)

@@ -90,6 +90,7 @@ _COMMANDS = {
     "plan": "print where everything will land, and how far each stage comes",
     "fit": "say what a model needs for a step, whether it fits, and what would",
     "stack": "print releases that were seen to work together",
+    "run": "run a command with every from_pretrained looked at before it runs",
     "diagnose": "find the cause of a crash in its traceback or log",
     "explain": "print the page of a rule",
     "rules": "list the rules",

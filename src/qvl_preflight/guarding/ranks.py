@@ -71,8 +71,9 @@ class Ranks:
             return frozenset()
 
     def stop(self, verdict: str) -> None:
-        """This process ends: say so to who started it, once the others have looked at their call."""
-        self._put(STOP_FILE, verdict, keep="fails")
+        """This process ends: say so to who stands by, where somebody does, once the others have looked at their call."""
+        if self.folder is not None and os.path.isdir(self.folder):
+            self._put(STOP_FILE, verdict, keep="fails")
         paths = [self._path(f"{self.call}-{rank}") for rank in range(self.local_world)]
         if self.local_world > 1:
             _appears([path for path in paths if path is not None])

@@ -44,18 +44,20 @@ def tell(told: Told, settings: Settings, stops: bool) -> None:
             _write(in_full(told, settings, stops))
         ranks.note(told.codes)
     else:
-        _tell_beside(told, ranks, to_say)
+        _tell_beside(told, ranks, to_say, stops)
     if stops:
         ranks.stop("fails" if told.judged.stops else "clean")
 
 
-def _tell_beside(told: Told, ranks: Ranks, to_say: bool) -> None:
+def _tell_beside(told: Told, ranks: Ranks, to_say: bool, stops: bool) -> None:
     """The first rank's findings are awaited, for a moment, where there is something to hold against them."""
     known = ranks.of_the_first() if to_say else frozenset()
     new = [finding for finding in told.judged.grave if finding.code not in known]
     if new:
         more = f" (and {', '.join(finding.code for finding in new[1:])})" if new[1:] else ""
-        _write(f"qvl-preflight: rank {ranks.rank}: {told.site}: {new[0].code}: {_met(new[0])}{more}\n")
+        _write(
+            f"qvl-preflight: rank {ranks.rank}: {told.site}: {new[0].code}: {_met(new[0])}{more}{'; stopped here' if stops else ''}\n"
+        )
     ranks.note(told.codes)
 
 
@@ -92,6 +94,10 @@ def _becomes(told: Told, settings: Settings, stops: bool) -> str:
         return f"qvl-preflight: stopped before weights are loaded{over}.\n"
     if told.corrected:
         return "qvl-preflight: the call is made as corrected.\n"
+    report = told.judged.report
+    if settings.mode == "check" and report.verdict == "fails" and report.request is not None:
+        purpose = report.request.purpose
+        return f"qvl-preflight: the call is made as it is: that error depends on the purpose, which was not named (--purpose {purpose}).\n"
     if settings.mode == "fix" and told.site.library is not None:
         return "qvl-preflight: the call is made as it is: arguments of a library are its own affair.\n"
     return "qvl-preflight: the call is made as it is.\n"
