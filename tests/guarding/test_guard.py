@@ -238,6 +238,21 @@ def test_check_stops_and_warn_goes_on(model: str, capsys: pytest.CaptureFixture[
     assert err.count("the call is made as it is") == 1  # the same place, with the same findings
 
 
+def test_a_library_is_not_stopped(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """transformers' pipeline tries one class after another, and expects that some fail."""
+    scope: dict[str, Any] = {
+        "__name__": "transformers.pipelines.base",
+        "loads": call.loads,
+        "load": load,
+        "kind": Arguments,
+        "model": model,
+    }
+    exec(compile("def tries():\n    return loads(load, kind, (model,), {})", "/env/base.py", "exec"), scope)
+    with qvl_preflight.guard("check"):
+        assert scope["tries"]() == ((model,), {})
+    assert "(a call of transformers)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("given", [(), (None,), ("",), (7,), ("job.yaml",), ({"a": 1},)])
 def test_a_call_without_a_model_is_made_as_it_is(given: tuple[Any, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever from_pretrained says to it."""
@@ -255,7 +270,7 @@ def test_nothing_is_looked_at_where_it_is_switched_off(model: str, monkeypatch: 
 
 def test_what_hangs_is_given_up_for_good(model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One wait, one line."""
-    monkeypatch.setattr(judging, "judge", lambda *_: time.sleep(2))
+    monkeypatch.setattr(judging, "judge", lambda *_: time.sleep(1))
     monkeypatch.setattr(judging, "LIMIT_S", 0.05)
     with qvl_preflight.guard("check"):
         for _ in range(3):
@@ -319,3 +334,10 @@ def test_another_rank_says_in_a_line_what_is_new(
     err = capsys.readouterr().err
     assert err.startswith("qvl-preflight: rank 1: ")
     assert err.count("\n") == 1
+
+
+def test_an_exit_of_ours_is_none_of_the_script(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even SystemExit gets out of a check."""
+    monkeypatch.setattr(judging, "judge", lambda *_: sys.exit(5))
+    with qvl_preflight.guard("check"):
+        assert call.loads(load, Arguments, (model,), {}) == ((model,), {})

@@ -92,7 +92,8 @@ def _answer(settings: active.Settings, site: Site, cls: type, model: str, as_wri
     if judged.changes and (corrected := _corrected(kwargs, judged)) is not None:
         kept = {name: value for name, value in as_written.kwargs.items() if name == _MODEL}
         answer, told = Answer(as_written.args, {**kept, **corrected}), said.Told(site, cls.__name__, judged, corrected=True)
-    stops = settings.dry_run or (settings.mode == "check" and judged.stops)
+    # A library may try what fails, and go on with something else: its calls are not stopped either.
+    stops = settings.dry_run or (settings.mode == "check" and site.library is None and judged.stops)
     said.tell(told, settings, stops)
     if stops:
         answer.stop = _stop(settings, said.headline_of(told))

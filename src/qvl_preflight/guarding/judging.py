@@ -81,13 +81,13 @@ def _key(asked: Asked, made: Made) -> str:
 def within_limit(work: Callable[[], Judged]) -> Judged:
     """The thread is left behind where a probe hangs: it ends with the process."""
     done: list[Judged] = []
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
 
     def run() -> None:
         try:
             done.append(work())
-        except BaseException as error:
-            failed.append(error)
+        except BaseException as error:  # SystemExit of ours would end the script
+            failed.append(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     thread = threading.Thread(target=run, name="qvl-preflight", daemon=True)
     thread.start()

@@ -95,6 +95,8 @@ def _becomes(told: Told, settings: Settings, stops: bool) -> str:
     if told.corrected:
         return "qvl-preflight: the call is made as corrected.\n"
     report = told.judged.report
+    if settings.mode == "check" and told.site.library is not None:
+        return "qvl-preflight: the call is made as it is: a library may know what to do when it fails.\n"
     if settings.mode == "check" and report.verdict == "fails" and report.request is not None:
         purpose = report.request.purpose
         return f"qvl-preflight: the call is made as it is: that error depends on the purpose, which was not named (--purpose {purpose}).\n"
