@@ -2,8 +2,8 @@
 
 Parameters, buffers and the states of a quantisation are summed up, each tensor once. That is ``tensor_bytes``; ``weights_bytes``, which a GPU's allocator
 rounds up, is held against recordings of a GPU (tests/memory). Here everything is loaded on a CPU. What none of these stacks loads on one: AWQ outside of
-gptqmodel 7 ("GPU is required"), the GPU kernels of GPTQ, fp8 as it is stored (turned back without a GPU), mxfp4, and HQQ, torchao, quanto and
-compressed-tensors, whose packages they lack; bitsandbytes 0.48 dies of a signal in double quantisation on a CPU.
+gptqmodel 7 ("GPU is required"), the GPU kernels of GPTQ, fp8 as it is stored (turned back without a GPU), mxfp4, and HQQ, quanto and
+compressed-tensors, whose packages they lack. torchao's layouts are not worked out: estimate_memory refuses to guess them. And bitsandbytes 0.48 dies of a signal in double quantisation on a CPU.
 """
 
 from __future__ import annotations
