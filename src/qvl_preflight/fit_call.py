@@ -41,6 +41,8 @@ class Wanted:
     gradient_checkpointing: bool | None = None
     optimizer: str | None = None
     lora_rank: int = 16
+    images: int = 0
+    image_size: tuple[int, int] | None = None
     gpu: tuple[str, ...] = ()
     ram: str | None = None
     world_size: int | None = None
@@ -52,7 +54,8 @@ class Wanted:
 
 def fit(
     model: str | os.PathLike[str], /, *, purpose: str | None = None, batch_size: int | None = None, sequence_length: int = 2048, max_new_tokens: int = 256,
-    gradient_checkpointing: bool | None = None, optimizer: str | None = None, lora_rank: int = 16, gpu: str | Iterable[str] = (), ram: str | None = None,
+    gradient_checkpointing: bool | None = None, optimizer: str | None = None, lora_rank: int = 16, images: int = 0, image_size: tuple[int, int] | None = None,
+    gpu: str | Iterable[str] = (), ram: str | None = None,
     world_size: int | None = None, zero_stage: int | None = None, fsdp: bool = False, offload: Iterable[str] = (), trainer: Any = None, peft: Any = None,
     facts: FactsLike = None, online: bool | float = False, **kwargs: Any,
 ) -> Fit:  # fmt: skip
@@ -62,7 +65,7 @@ def fit(
     ``zero_stage`` or ``fsdp`` (or a ``trainer`` that says so) shares the model among ranks. In a notebook the result draws itself. Raises InputError.
     """
     wanted = Wanted(
-        purpose, batch_size, sequence_length, max_new_tokens, gradient_checkpointing, optimizer, lora_rank, (gpu,) if isinstance(gpu, str) else tuple(gpu), ram,
+        purpose, batch_size, sequence_length, max_new_tokens, gradient_checkpointing, optimizer, lora_rank, images, image_size, (gpu,) if isinstance(gpu, str) else tuple(gpu), ram,
         world_size, zero_stage, fsdp, tuple(offload), kwargs,
     )  # fmt: skip
     return fit_of(model, wanted, trainer=trainer, peft=peft, facts=facts, online=online)
@@ -183,7 +186,12 @@ def _asked(case: Situation, wanted: Wanted) -> Asked:
         ),
         1,
     )
-    sizes = {"batch_size": said, "sequence_length": wanted.sequence_length}
+    sizes = {
+        "batch_size": said,
+        "sequence_length": wanted.sequence_length,
+        "images": wanted.images,
+        "image_size": wanted.image_size,
+    }
     if case.request.purpose == "inference":
         found = read_asked({**sizes, "max_new_tokens": wanted.max_new_tokens}, None)
     else:

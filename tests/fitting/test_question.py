@@ -48,6 +48,17 @@ def test_a_map_over_two_gpus_shares_all_of_it() -> None:
     assert not found.away
 
 
+@pytest.mark.parametrize("method", [None, "lora", "full"])
+@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": True}], ids=["two heads", "tied"])
+def test_a_gpu_without_a_layer_has_figures_too(method: str | None, changes: dict[str, bool]) -> None:
+    """One that holds the embeddings or the output layer alone."""
+    names = {"model.embed_tokens": 0, "model.layers": 1, "model.norm": 2, "lm_head": 2}
+    wanted = question("3x80GiB", method=method, kwargs={"device_map": names}, **changes)
+    totals = [share.total_bytes for share in spread(wanted.spread).shares.values()]
+    assert all(isinstance(total, int) and total > 0 for total in totals)
+    assert wanted.verdict == "fits"
+
+
 def test_all_on_one_gpu_is_the_estimate_of_one_gpu() -> None:
     for method in (None, "lora", "full"):
         alone = question("80GiB", method=method)

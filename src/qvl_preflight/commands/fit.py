@@ -43,6 +43,10 @@ def _step(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--lora-rank", metavar="N", type=_number, default=16, help="lora and qlora, on all linear layers (default: 16)"
     )
+    group.add_argument("--images", metavar="N", type=_number, default=0, help="images in the whole batch (default: none)")
+    group.add_argument(
+        "--image-size", metavar="HxW", type=_pixels, help="of each, in pixels: 448x448 (default: as the model has it)"
+    )
     group.add_argument("--trainer", metavar="FILE", help="a file of TrainingArguments, DeepSpeed or accelerate")
     group.add_argument("--peft", metavar="FILE", help="an adapter_config.json, or its folder")
 
@@ -91,6 +95,14 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _pixels(text: str) -> tuple[int, int]:
+    """Height and width."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and text.isascii() and len(text) < 12):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected height and width in pixels, such as 448x448")
+    return int(height), int(width)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Exit 1 where it does not fit."""
     from qvl_preflight.fit_call import fit_of
@@ -117,7 +129,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         kwargs["attn_implementation"] = arguments.attn
     return Wanted(
         arguments.purpose, arguments.batch_size, arguments.seq_len, arguments.new_tokens, arguments.gradient_checkpointing, arguments.optimizer,
-        arguments.lora_rank, tuple(arguments.gpu), arguments.ram, arguments.world_size, int(arguments.zero_stage) if arguments.zero_stage else None, arguments.fsdp, tuple(arguments.offload), kwargs,
+        arguments.lora_rank, arguments.images, arguments.image_size, tuple(arguments.gpu), arguments.ram, arguments.world_size, int(arguments.zero_stage) if arguments.zero_stage else None, arguments.fsdp, tuple(arguments.offload), kwargs,
     )  # fmt: skip
 
 

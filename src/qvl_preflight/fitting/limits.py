@@ -34,7 +34,7 @@ def limits(question: Question) -> Limits:
     rest = most - length
     if length == most // _GRAIN * _GRAIN and rest and question.step(length=most).holds is True:
         length = most
-    batch = _most(_WIDEST, lambda count: question.step(batch=count).holds is True)
+    batch = _most(_WIDEST, lambda count: question.step(batch=count, images=-(-asked.images * count // asked.batch)).holds is True)
     return Limits(length or None, batch or None, positions is not None and length == most)
 
 

@@ -117,7 +117,11 @@ def _changes(question: Question) -> Iterator[tuple[str, bool, _Change]]:
     if call.attention == "eager":
         yield "attention by sdpa", True, _with(attention="sdpa")
     if asked.batch > 1:
-        yield f"batch size 1{', with gradient accumulation' if asked.method else ''}", True, _step(batch=1)
+        yield (
+            f"batch size 1{', with gradient accumulation' if asked.method else ''}",
+            True,
+            _step(batch=1, images=-(-asked.images // asked.batch)),
+        )
     yield from _of_the_ranks(call)
     if asked.method is not None and asked.optimizer in _PAGED and (call.sharing is None or call.sharing.kind == "DDP"):
         yield "optimizer paged_adamw_32bit, whose states may lie in RAM", True, _step(optimizer="paged_adamw_32bit")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qvl_preflight.memory.one_gpu import Part
+from qvl_preflight.memory.parts import SEES
 from qvl_preflight.memory.shape import shape_of
 from qvl_preflight.plan import Draft
 from qvl_preflight.request import device_name
@@ -107,7 +108,7 @@ def _layers(call: Call, stored: Iterable[Stored], homes: Mapping[str, str], gpus
     shape = attempt(lambda: shape_of(call.checkpoint.config))
     rows: dict[str, dict[int, str]] = {}
     for one in stored:
-        if found := _BLOCK.match(one.name):
+        if (found := _BLOCK.match(one.name)) and not SEES.search(one.name):
             rows.setdefault(found[1], {}).setdefault(int(found[2]), placement.home_of(homes, one.name))
     if isinstance(shape, Unknown) or not gpus:
         return []

@@ -12,7 +12,7 @@ from qvl_preflight.memory.decoder import Step
 from qvl_preflight.memory.layers import Layers
 from qvl_preflight.memory.loader import NEWEST, Loader
 from qvl_preflight.memory.loading import allocated
-from qvl_preflight.memory.parts import parts
+from qvl_preflight.memory.parts import SEES, parts
 from qvl_preflight.memory.result import MemoryEstimate
 from qvl_preflight.memory.shape import Shape, shape_of
 from qvl_preflight.memory.sharded import Rank, computed_in, rank_of
@@ -39,10 +39,15 @@ class Part:
     layers: int
     head: bool
 
+    @property
+    def sees(self) -> bool:
+        """Is the tower that images go through here, or a piece of it?"""
+        return any(SEES.search(one.name) for one in self.stored)
+
     def shape(self, config: Mapping[str, Any]) -> Shape:
-        """The sizes of that part."""
+        """The sizes of that part. What flows through a GPU without a layer is no more than what a layer takes."""
         shape = shape_of(config)
-        return replace(shape, layers=self.layers, vocabulary=shape.vocabulary if self.head else 0)
+        return replace(shape, layers=max(1, self.layers), vocabulary=shape.vocabulary if self.head else 0)
 
 
 def estimate(
@@ -65,7 +70,7 @@ def estimate(
     try:
         shape = need(found)
         how = _layers(asked, need(dtype), quantization)
-        run = _step(asked, attention, tower_of(checkpoint.config) if asked.images else None)
+        run = _step(asked, attention, tower_of(checkpoint.config) if asked.images and (part is None or part.sees) else None)
         if asked.method is None:
             return _inference(result, shape, how, run, asked, workspace)
         return _training(result, shape, how, run, stored, asked, 2 * workspace, sharing)  # autograd's thread has one of its own

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _FLOAT = 4
 _HALVES = ("float16", "bfloat16", "F16", "BF16")
-_SEES = re.compile(r"(^|\.)(visual|vision_tower|vision_model|multi_modal_projector)\.")
+SEES = re.compile(r"(^|\.)(visual|vision_tower|vision_model|multi_modal_projector)\.")
 # peft stores adapters in float32 over half-precision weights (autocast_adapter_dtype, since 0.12)
 
 
@@ -38,7 +38,7 @@ def parts(stored: Sequence[Stored], asked: Asked, adapters: int, prepares: bool)
         raise Undecided(f"how much the optimizer {asked.optimizer} keeps")
     floats = [tensor for tensor in stored if tensor.dtype in WIDTHS]
     if asked.method == "full" and not asked.images:  # what no image goes through gets no gradient
-        floats = [tensor for tensor in floats if not _SEES.search(tensor.name)]
+        floats = [tensor for tensor in floats if not SEES.search(tensor.name)]
     if asked.method == "lora":
         count = adapters // _FLOAT
         prepared = sum(2 * tensor.count for tensor in stored if tensor.dtype in _HALVES)

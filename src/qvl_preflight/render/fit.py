@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from qvl_preflight.counted import counted
 from qvl_preflight.fitting.rooms import MARGIN
 from qvl_preflight.render.machine import bytes_text
 from qvl_preflight.unknown import Unknown
@@ -190,6 +191,7 @@ def described(call: Call) -> str:
     bits = "" if how is None or isinstance(how, Unknown) else f" in {how.bits} bits ({how.method})"
     what = {None: "generate" if asked.new_tokens else "forward pass", "lora": "LoRA", "full": "full fine-tuning"}[asked.method]
     size = f"{asked.batch} × {asked.length:,} tokens" + (f" and {asked.new_tokens:,} new ones" if asked.new_tokens else "")
+    size += f" with {counted(asked.images, 'image')}" if asked.images else ""
     more = [f"{call.attention} attention"] if call.attention not in ("sdpa", None) else []
     if asked.method is not None:
         more += ["gradient checkpointing"] * asked.checkpointing + [asked.optimizer] * (asked.optimizer != "adamw_torch")
