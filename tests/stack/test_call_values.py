@@ -49,7 +49,7 @@ SEEN: list[tuple[tuple[str, ...], dict[str, Any], tuple[str, str, str] | None]] 
     ((OLD,), {"rope_scaling": {"type": "foo", "factor": 2.0}}, ("QVL917", "ValueError", "`rope_scaling`")),
     ((OLD, V4, NEW), {"rope_scaling": {"type": "linear", "factor": 2.0}}, None),
     ((OLD, V4), {"hidden_size": "128"}, ("QVL917", "TypeError", "empty(): argument")),
-    ((NEW,), {"hidden_size": "128"}, ("QVL917", "StrictDataclassFieldValidationError", "Validation error for field 'hidden_size'")),
+    ((NEW,), {"hidden_size": "128"}, ("QVL917", "StrictDataclassFieldValidationError", "Validation ")),
 ]  # fmt: skip
 
 
