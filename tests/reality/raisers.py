@@ -213,7 +213,6 @@ RAISERS: tuple[Callable[[], object], ...] = (
     user("import torch.distributed as dist\ndist.get_rank()"),
     user("import torch\ntorch.compile(5)"),
     user("from transformers import pipeline\npipeline('no-such-task')"),
-    user("from transformers import LlamaConfig\nLlamaConfig(hidden_size='big')"),
     user(
         "from transformers import LlamaConfig, LlamaForCausalLM\nimport torch\nLlamaForCausalLM(LlamaConfig(hidden_size=8,intermediate_size=8,num_hidden_layers=1,num_attention_heads=2,vocab_size=10))(torch.tensor([[1,2]]), labels=torch.tensor([[1,2,3]]))"
     ),

@@ -137,6 +137,8 @@ def _cut_off(raised: list[Raised], lines: list[str]) -> Iterator[Match]:
             continue  # a name that is quoted to its end: nothing is cut off
         message = squeeze(tail).rstrip(".…")
         for cause, text, releases in _beginnings():
+            if message.endswith(text):
+                continue  # nothing is cut off, and the whole did not fit
             if (len(message) >= _CUT_WHOLE and text.startswith(message)) or _ends_in_beginning(message, text):
                 yield Match(_CUT_WEIGHT, cause, tail.strip().splitlines()[-1] if tail.strip() else "", releases)
 
