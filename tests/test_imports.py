@@ -84,6 +84,7 @@ LAYERS = (
     "guarding.*",
     "guarding",
     "estimate",
+    "callback",
     "fit_call",
     "testing.*",
     "testing",
@@ -91,7 +92,10 @@ LAYERS = (
     "commands",
     "commands.*",
     "cli",
+    "progress",
+    "cell_calls",
     "notebook",
+    "cells",
     "__init__",
     "__main__",
 )
@@ -199,6 +203,7 @@ LAZY = {
     ("api", "render"): "only text() needs it",
     ("fitting.answer", "render"): "an answer shows itself when it is asked to",
     ("api", "rule_page"): "a page is made readable where it is shown",
+    ("notebook", "cells"): "the magic is made before what it does is needed",
     ("rule", "rules"): "the registry is filled when it is asked for",
     ("__init__", "*"): "names are loaded on first use",
 }  # fmt: skip

@@ -13,6 +13,7 @@ from qvl_preflight._version import __version__
 TYPE_CHECKING = False  # typing costs more than this whole module
 if TYPE_CHECKING:
     from qvl_preflight.api import FixedKwargs, check, doctor, explain, fix_kwargs
+    from qvl_preflight.callback import PreflightCallback
     from qvl_preflight.diagnosis import diagnose
     from qvl_preflight.diagnosis.result import Diagnosis
     from qvl_preflight.estimate import estimate_memory
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "diagnose": "diagnosis", "Diagnosis": "diagnosis.result",
     "check": "api", "fix_kwargs": "api", "doctor": "api", "explain": "api", "collect_facts": "facts_from", "FixedKwargs": "api",
+    "PreflightCallback": "callback",
     "estimate_memory": "estimate", "MemoryEstimate": "memory.result", "fit": "fit_call", "Fit": "fitting.answer",
     "Facts": "facts", "Unknown": "unknown", "Report": "report", "Finding": "report", "Fix": "report", "Change": "report", "MISSING": "missing",
     "PreflightError": "exceptions", "InputError": "exceptions", "PreflightStopped": "exceptions", "FixDidNotConverge": "exceptions",
@@ -37,7 +39,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
-    "MISSING", "Change", "Diagnosis", "Facts", "Finding", "Fit", "Fix", "FixDidNotConverge", "FixedKwargs", "InputError", "MemoryEstimate", "PreflightError", "PreflightStopped", "Report", "Unknown",
+    "MISSING", "Change", "Diagnosis", "Facts", "Finding", "Fit", "Fix", "FixDidNotConverge", "FixedKwargs", "InputError", "MemoryEstimate", "PreflightCallback", "PreflightError", "PreflightStopped", "Report", "Unknown",
     "__version__", "check", "collect_facts", "diagnose", "doctor", "estimate_memory", "explain", "fit", "fix_kwargs", "guard", "install_guard", "uninstall_guard",
 ]  # fmt: skip
 

@@ -60,6 +60,12 @@ class FixedKwargs(dict[str, Any]):
 
         return plain(fixed_lines(self._fixed))
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from qvl_preflight.render.html import fixed_html  # only in notebooks
+
+        return fixed_html(self._fixed)
+
     def to_plain(self) -> dict[str, Any]:
         """The kwargs in the plain form of the contract."""
         return {key: to_plain(to_record(value)) for key, value in self.items()}

@@ -4,6 +4,7 @@ PreflightError
 ├── InputError            something given to us cannot be read; one line, exit code 2
 ├── OutputError           what was asked for cannot be written; one line, exit code 2
 ├── PreflightStopped      a guard that checks stops a call before weights are loaded
+│   └── TrainingStopped   the model that a Trainer is about to train will raise, or learn nothing
 └── FixDidNotConverge     a bug of ours: edits undo one another
 """
 
@@ -25,6 +26,10 @@ class OutputError(PreflightError):
 
 class PreflightStopped(PreflightError):
     """A call under ``guard("check")`` will fail: what it was, and its report."""
+
+
+class TrainingStopped(PreflightStopped):
+    """A PreflightCallback found an error as the training began. ``PreflightCallback(stop=False)`` only says it."""
 
 
 class FixDidNotConverge(PreflightError):

@@ -1,36 +1,33 @@
-"""In a notebook: ``%load_ext qvl_preflight``, and after a crash ``%preflight why``."""
+"""In a notebook: ``%load_ext qvl_preflight``; then ``%preflight``, ``%%preflight --purpose qlora`` above a cell, and after a crash ``%preflight why``."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-_USAGE = "%preflight why: the cause of the last exception. %preflight doctor: this machine."
+USAGE = """%preflight: this machine
+%preflight NAME [--purpose P] [--gradients]: a model that is loaded, or the name of one, by the variable that holds it
+%preflight why: the cause of the last exception
+%preflight explain CODE: the page of a rule
+%%preflight [--purpose P] [--warn]: check the calls of from_pretrained in the cell, then run it; --warn runs it whatever is found"""
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """What ``%load_ext qvl_preflight`` calls: registers ``%preflight``."""
-    shell.register_magic_function(preflight, "line", "preflight")
+    """What ``%load_ext qvl_preflight`` calls: registers ``%preflight`` and ``%%preflight``."""
+
+    def preflight(line: str, cell: str | None = None) -> Any:
+        from qvl_preflight import cells
+
+        return cells.line(line, shell) if cell is None else cells.cell(line, cell, shell)
+
+    preflight.__doc__ = USAGE
+    shell.register_magic_function(preflight, "line_cell", "preflight")
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """What ``%unload_ext qvl_preflight`` calls."""
-    shell.magics_manager.magics.get("line", {}).pop("preflight", None)
-
-
-def preflight(line: str = "") -> None:
-    """``why`` prints the causes of the last exception; ``doctor`` looks at the machine."""
-    from qvl_preflight import cli_output
-
-    word = line.strip().lower()
-    if word == "doctor":
-        from qvl_preflight.cli import main
-
-        main(["doctor"])
-    elif word == "why":
-        cli_output.write(why())
-    else:
-        cli_output.write(_USAGE)
+    for kind in ("line", "cell"):
+        shell.magics_manager.magics.get(kind, {}).pop("preflight", None)
 
 
 def why() -> str:

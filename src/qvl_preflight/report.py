@@ -140,6 +140,12 @@ class Report:
 
         return plain(report_lines(self))
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from qvl_preflight.render.html import report_html
+
+        return report_html(self)
+
     @property
     def off(self) -> bool:
         """Does the environment switch everything off? Then nothing was looked at, which no verdict but ``incomplete`` says."""

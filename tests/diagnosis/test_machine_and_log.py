@@ -208,6 +208,7 @@ class Shell:
 
     def __init__(self) -> None:
         self.magics: dict[str, object] = {}
+        self.user_ns: dict[str, object] = {}
 
     def register_magic_function(self, function: object, kind: str, name: str) -> None:
         self.magics[f"{kind}:{name}"] = function
@@ -217,7 +218,7 @@ def test_in_a_notebook(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     """%load_ext qvl_preflight, a crash, %preflight why."""
     shell = Shell()
     qvl_preflight.load_ipython_extension(shell)  # type: ignore[attr-defined]
-    magic = shell.magics["line:preflight"]
+    magic = shell.magics["line_cell:preflight"]
     assert callable(magic)
     monkeypatch.setattr(sys, "last_value", None, raising=False)
     monkeypatch.setattr(sys, "last_exc", None, raising=False)
@@ -226,7 +227,7 @@ def test_in_a_notebook(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.setattr(sys, "last_value", ModuleNotFoundError("No module named 'triton.ops'"), raising=False)
     magic("why")
     assert "QVL391" in capsys.readouterr().out
-    magic("")
+    magic("help")
     assert "why" in capsys.readouterr().out
     assert notebook.why().startswith("1. ")
 

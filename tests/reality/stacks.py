@@ -34,6 +34,13 @@ STEPS: dict[str, list[list[str]]] = {
         ["--no-build-isolation", "gptqmodel==4.2.5"],
     ],
 }  # fmt: skip
+# What some tests need beside a stack, in a folder of its own: the stack stays as it is.
+BESIDE = {
+    "trl-legacy": ["--no-deps", "trl==0.7.11", "tyro==0.8.14", "shtab==1.7.1", "docstring-parser==0.16", "rich==13.9.4", "markdown-it-py==3.0.0", "mdurl==0.1.2", "pygments"],
+    "kernel": ["ipykernel==7.4.0"],
+    "nbclient": ["nbclient==0.11.0"],
+    "trl-modern": ["--no-deps", "trl==1.16.0"],
+}  # fmt: skip
 # The same stacks with distributions hidden: what a person meets who forgot one.
 WITHOUT = {
     "legacy-without-optimum": ("legacy", ("optimum",)),
@@ -66,6 +73,21 @@ def build(name: str) -> Path:
             [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *step], check=True
         )
     stamp.write_text(wanted)
+    return folder
+
+
+def beside(name: str) -> Path:
+    """A folder for PYTHONPATH with what stands in BESIDE."""
+    folder, stamp = home() / "beside" / name, home() / "beside" / f"{name}.stamp"
+    wanted = hashlib.sha256(json.dumps(BESIDE[name]).encode()).hexdigest()
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        subprocess.run(
+            [PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(folder), *BESIDE[name]],
+            check=True,
+        )
+        stamp.write_text(wanted)
     return folder
 
 

@@ -38,37 +38,43 @@ def report_lines(report: Report, width: int = 80, *, quiet: bool = False) -> lis
 
 def fixed_lines(fixed: Fixed, width: int = 80) -> list[Line]:
     """The corrected call, why each key changed, and what no argument mends."""
-    request = fixed.situation.request
     lines = list(_head(fixed.before, width))
     if fixed.withheld:
-        lines += _withheld(fixed, width)
+        title, rows = withheld(fixed)
+        lines += [*_title(title, width), *_grid(rows, width)]
     elif not fixed.changes:
         lines += [(), _line("No argument was changed.")]
         if fixed.before.off:
             return lines
     else:
-        body = "".join(f"\n      {key}={show(value)}," for key, value in request.kwargs.items())
-        call = f"  from_pretrained(\n      {show(request.model)},{body}\n  )"
-        lines += [*_title("Corrected call"), *map(_line, call.splitlines()), *_title("Why"), *_grid([*_why(fixed.changes)], width)]
+        call = [f"  {line}" for line in corrected_call(fixed).splitlines()]
+        lines += [*_title("Corrected call"), *map(_line, call), *_title("Why"), *_grid([*why(fixed.changes)], width)]
     left = fixed.after.findings
     if not fixed.changes and not left and fixed.after.verdict == "ok":
         return [*lines, *_notes(fixed.after.notes, width)]
-    what = "What would be left" if fixed.withheld else _what_is_left(fixed.after)
-    lines += _title(f"{what}: {verdict_of_call(fixed.after)}", width)
+    lines += _title(what_is_left(fixed), width)
     for number, finding in enumerate(left, 1):
         lines += _finding(number, finding, width)
     lines += _skipped(fixed.after, width)
     return lines + list(_notes(fixed.after.notes, width))
 
 
-def _what_is_left(after: Report) -> str:
+def corrected_call(fixed: Fixed) -> str:
+    """As a person would write it."""
+    request = fixed.situation.request
+    body = "".join(f"\n    {key}={show(value)}," for key, value in request.kwargs.items())
+    return f"from_pretrained(\n    {show(request.model)},{body}\n)"
+
+
+def what_is_left(fixed: Fixed) -> str:
     """No more than the verdict allows."""
-    if after.findings:
-        return "What is left"
-    return "The corrected call is clean" if after.verdict == "ok" else "The corrected call"
+    after = fixed.after
+    clean = "The corrected call is clean" if after.verdict == "ok" else "The corrected call"
+    what = "What would be left" if fixed.withheld else "What is left" if after.findings else clean
+    return f"{what}: {verdict_of_call(after)}"
 
 
-def _withheld(fixed: Fixed, width: int) -> list[Line]:
+def withheld(fixed: Fixed) -> tuple[str, list[Row]]:
     """Which edits were not made, what the call would still meet, and what has to be done first."""
     edits = ", ".join(
         f"{each.path} dropped" if each.after is MISSING else f"{each.path}={show(each.after)}" for each in fixed.withheld
@@ -80,7 +86,7 @@ def _withheld(fixed: Fixed, width: int) -> list[Line]:
     rows: list[Row] = [(f"With {it}", f"{_met(unmended[0], would)} ({unmended[0].code})", None)]
     rows += [("First" if number == 0 else "", text, style) for number, (text, style) in enumerate(dict.fromkeys(first))]
     rows.append(("Then", "ask for the corrected call again", None) if first else ("", "Nothing is known that mends it.", None))
-    return [*_title(f"Not applied: {edits}", width), *_grid(rows, width)]
+    return f"Not applied: {edits}", rows
 
 
 def _met(finding: Finding, would: str) -> str:
@@ -108,7 +114,7 @@ def _first(finding: Finding, report: Report) -> Iterator[tuple[str, str | None]]
         yield fix.title, None
 
 
-def _why(changes: Iterable[Change]) -> Iterator[Row]:
+def why(changes: Iterable[Change]) -> Iterator[Row]:
     """What one remedy changed is one row: a rename takes one key away and sets another."""
     together: dict[str, list[str]] = {}
     for change in changes:
@@ -123,10 +129,10 @@ def plain(lines: Iterable[Line]) -> str:
 
 
 def _line(text: str, style: str = "") -> Line:
-    return ((_printable(text), style),) if text else ()
+    return ((printable(text), style),) if text else ()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Names out of files and facts may hold what moves a terminal's cursor."""
     if text.isprintable():
         return text
@@ -138,15 +144,21 @@ def _head(report: Report, width: int, quiet: bool = False) -> Iterator[Line]:
     first, *rest = _wrapped(text, width, f"{word}  ")  # a long path stays beside it
     yield ((word, _VERDICT_STYLE[report.verdict]), *_line(first[len(word) :]))
     yield from map(_line, rest)
-    if not quiet and report.plan is not None and report.request is not None and report.plan.stops_at is None:
-        from qvl_preflight.stack.transformers import shared_by_zero3  # the doctor, which has no plan, does without
+    if not quiet and (rows := head_rows(report)):
+        yield from _grid(rows, width)
 
-        shared = shared_by_zero3(report.facts.launch, report.request.trainer)
-        yield from _grid([("Plan", plan_line(report.plan, shared=shared), None)], width)
-    if not quiet and report.loaded is not None:
-        from qvl_preflight.render.loaded import loaded_rows  # nor has it a model
 
-        yield from _grid([(label, text, None) for label, text in loaded_rows(report.loaded)], width)
+def head_rows(report: Report) -> list[Row]:
+    """Of a call the plan, unless something stops it; of a loaded model what is there."""
+    if report.loaded is not None:
+        from qvl_preflight.render.loaded import loaded_rows  # the doctor, which has neither, does without
+
+        return [(label, text, None) for label, text in loaded_rows(report.loaded)]
+    if report.plan is None or report.request is None or report.plan.stops_at is not None:
+        return []
+    from qvl_preflight.stack.transformers import shared_by_zero3
+
+    return [("Plan", plan_line(report.plan, shared=shared_by_zero3(report.facts.launch, report.request.trainer)), None)]
 
 
 def _title(text: str, width: int = 80) -> list[Line]:
@@ -163,6 +175,11 @@ def _finding(number: int, finding: Finding, width: int) -> Iterator[Line]:
     severity = finding.severity.value if finding.severity else "note"
     yield ()
     yield ((f"{number}. {severity}", _STYLE[severity]), *_line(f"  {finding.name} ({finding.code})"))
+    yield from _grid([*finding_rows(finding), ("More", f"qvl-preflight explain {finding.code}", None)], width)
+
+
+def finding_rows(finding: Finding) -> list[Row]:
+    """What will happen, why, and what to do."""
     rows: list[Row] = []
     if finding.raises is not None:
         modal = "will" if finding.raises.certain else "may"
@@ -174,8 +191,7 @@ def _finding(number: int, finding: Finding, width: int) -> Iterator[Line]:
         rows.append(("What", finding.message, None))
     if finding.fix is not None:
         rows += _fix(finding.fix)
-    rows.append(("More", f"qvl-preflight explain {finding.code}", None))
-    yield from _grid(rows, width)
+    return rows
 
 
 def _said(raises: WillRaise) -> str:
@@ -196,14 +212,18 @@ def _fix(fix: Fix) -> Iterator[Row]:
 
 
 def _skipped(report: Report, width: int) -> Iterator[Line]:
+    if rows := skipped_rows(report):
+        yield from _title("Not checked")
+        yield from _grid(rows, width)
+
+
+def skipped_rows(report: Report) -> list[Row]:
+    """What was not checked and matters, by its reason."""
     relevant = [item for item in report.skipped if item.matters] if report.request else list(report.skipped)
-    if not relevant:
-        return
     by_reason: dict[str, list[Skipped]] = {}
     for item in relevant:
         by_reason.setdefault(item.reason, []).append(item)
-    yield from _title("Not checked")
-    yield from _grid([("?", f"{_few(items)}{because(reason)}", None) for reason, items in by_reason.items()], width)
+    return [("?", f"{_few(items)}{because(reason)}", None) for reason, items in by_reason.items()]
 
 
 def _few(items: list[Skipped]) -> str:
@@ -218,7 +238,7 @@ def _grid(rows: list[Row], width: int) -> Iterator[Line]:
     """Label and text in two columns, by hand: nothing is padded, so what is copied from a terminal carries no blanks."""
     column = max(len(label) for label, _, _ in rows) + 2
     for label, text, style in rows:
-        lead = f"   {_printable(label):<{column}}"
+        lead = f"   {printable(label):<{column}}"
         # Prose is wrapped; code and commands stay whole, to be copied.
         for part in _wrapped(text, width - column - 3) if style is None else [text]:
             yield ((lead, "dim"), *_line(part, style or ""))
