@@ -137,6 +137,7 @@ WITHIN_STACK = (
     "flash_library",
     "attention",
     "module_names",
+    "map_holes",
     "placement",
     "map_forms",
     "offload",

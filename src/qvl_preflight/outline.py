@@ -11,7 +11,7 @@ from qvl_preflight.plan import UNPLANNED, Kernel, LoadPlan, Situation, Stage, Wi
 from qvl_preflight.planner import STEPS
 from qvl_preflight.questions import in_words
 from qvl_preflight.stack.accelerate import Unit, units
-from qvl_preflight.stack.placement import covering
+from qvl_preflight.stack.map_holes import covering
 from qvl_preflight.unknown import Unknown
 
 SCHEMA = "qvl-preflight/plan/1"

@@ -23,7 +23,6 @@ KNOWN = {
     "4.51.3 torchao {}": "settings of torchao are not read",
     "5.23.0 torchao {}": "the same",
     "4.57.1 bnb4 {'quantization_config': {'__class__': 'BitsAndBytesConfig', 'load_in_8bit': True}}": "the weights are not those of the settings",
-    "5.23.0 plain {'quantization_config': {'__class__': 'Mxfp4Config'}}": "a torch for CUDA without a GPU is nothing to MXFP4: read only",
 }
 
 

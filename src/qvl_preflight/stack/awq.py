@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.plan import Quantization, Stage, WillRaise
 from qvl_preflight.request import ConfigObject
@@ -121,6 +121,23 @@ def made(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     why = _ONLY_GPU.ask(situation, Quantization("awq", {}, pre_quantized=True))
     if why is not None:
         yield WillRaise("QVL313", Stage.CONFIG, _ONLY_GPU.type, _ONLY_GPU.text, "no-cuda", why, evidence=_ONLY_GPU.evidence)
+
+
+_FUSES = (0, 1, 7)
+_NO_FUSING = "You current version of `autoawq` does not support module fusing, please upgrade `autoawq` package to at least 0.1.7."
+
+
+def fused(situation: Situation, fields: Mapping[str, Any]) -> Iterator[WillRaise]:
+    """ARGUMENTS: fused modules without autoawq, or with one before them (4.36 to 4.57 utils/quantization_config.py AwqConfig.post_init)."""
+    release = situation.packages.release("transformers") or (0,)
+    if fields.get("do_fuse") is not True or fields.get("fuse_max_seq_len") is None or not (4, 36) <= release < (5,):
+        return
+    autoawq = situation.packages.release("autoawq")
+    if autoawq is None or autoawq < _FUSES:
+        lack = "is not installed" if autoawq is None else "is older than 0.1.7"
+        evidence = Evidence.RUN if release >= (4, 57) and autoawq is None else Evidence.SOURCE
+        why = f"an AwqConfig with do_fuse=True asks for autoawq, which {lack}"
+        yield WillRaise("QVL301", Stage.ARGUMENTS, "ValueError", _NO_FUSING, "quant-packages", why, evidence=evidence)
 
 
 def plain(situation: Situation, draft: Draft) -> Iterator[WillRaise]:

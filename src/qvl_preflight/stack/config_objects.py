@@ -40,6 +40,9 @@ def made(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         yield from _exllama(situation, passed.fields)
     elif passed.class_name == "AwqConfig":
         yield from awq.made(situation, draft)
+        yield from awq.fused(situation, passed.fields)
+    elif passed.class_name == "FineGrainedFP8Config":
+        yield from _fp8(situation, passed.fields)
 
 
 _REFUSALS: dict[str, ByRelease[tuple[str, str]]] = {
@@ -58,11 +61,21 @@ _REFUSALS: dict[str, ByRelease[tuple[str, str]]] = {
         Row("5.0", "5.17", ("ValueError", "TorchAoConfig requires torchao to be installed. Install with `pip install torchao`"), Evidence.SOURCE, "transformers 5.0.0, 5.2.0, 5.10.0 utils/quantization_config.py:1508"),
         Row("5.17", None, ("ValueError", "TorchAoConfig requires torchao to be installed. Install with `pip install torchao`"), Evidence.RECORDED, "transformers 5.17.0 on an H100; 5.23.0 utils/quantization_config.py:1514"),
     ),
+    "HqqConfig": ByRelease(
+        "transformers",
+        Row("4.49", "5.0", ("ImportError", "A valid HQQ version (>=0.2.1) is not available."), Evidence.RUN, "transformers 4.57.1 utils/quantization_config.py:316"),
+        Row("5.0", None, ("ImportError", "A valid HQQ version (>=0.2.1) is not available."), Evidence.RUN, "transformers 5.23.0 utils/quantization_config.py:312"),
+    ),
     "QuantoConfig": ByRelease(
         "transformers", Row("4.41", None, ("ValueError", "Only support weights in ['float8', 'int8', 'int4', 'int2'] but found {}"), Evidence.RUN, "transformers 4.57.1, 5.23.0 utils/quantization_config.py")
     ),
 }  # fmt: skip
-_PACKAGES = {"QuarkConfig": "amd-quark", "CompressedTensorsConfig": "compressed-tensors", "TorchAoConfig": "torchao"}
+_PACKAGES = {
+    "HqqConfig": "hqq",
+    "QuarkConfig": "amd-quark",
+    "CompressedTensorsConfig": "compressed-tensors",
+    "TorchAoConfig": "torchao",
+}
 _STRINGS_OF_TORCHAO = "String-based quantization type '{}' is no longer supported."
 
 
@@ -98,6 +111,17 @@ def _refusal(situation: Situation, passed: ConfigObject) -> Iterator[WillRaise]:
             f"{name} asks for {_PACKAGES[name]}, which is not installed",
             evidence=row.evidence,
         )
+
+
+def _fp8(situation: Situation, fields: Mapping[str, Any]) -> Iterator[WillRaise]:
+    """A scheme for the activations that the class does not know (4.48 to 4.57 utils/quantization_config.py; later releases take "static" as well)."""
+    scheme = fields.get("activation_scheme")
+    known = ("dynamic", "static") if situation.packages.at_least("transformers", 5) else ("dynamic",)
+    if isinstance(scheme, str) and scheme.lower() not in known:
+        text = f"Activation scheme {scheme.lower()} not supported"
+        why = f'activation_scheme="{scheme}" is none of {", ".join(known)}'
+        evidence = Evidence.RUN if situation.packages.at_least("transformers", 4, 57) else Evidence.SOURCE
+        yield WillRaise("QVL304", Stage.ARGUMENTS, "ValueError", text, "quant-type", why, evidence=evidence)
 
 
 def method_of(class_name: str) -> str | None:

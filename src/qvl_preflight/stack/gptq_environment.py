@@ -199,6 +199,10 @@ def quantizing(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
             "a GPTQConfig on a plain checkpoint quantises it now, which needs CUDA here",
         )
         yield WillRaise("QVL104", Stage.MATERIALISE, "RuntimeError", text, "no-cuda", why, evidence=Evidence.RUN)
+    elif not isinstance(draft.device_map, Unknown) and "disk" in draft.device_map.values():
+        text = "disk offload is not supported with GPTQ quantization"
+        why = "a GPTQConfig on a plain checkpoint quantises it now, which optimum does not do with parts on the disk"
+        yield WillRaise("QVL325", Stage.MATERIALISE, "ValueError", text, "gptq-dataset", why, evidence=Evidence.RUN)
     elif _without_tokenizer(situation):
         text = "We were not able to get the tokenizer using `AutoTokenizer.from_pretrained`"
         why = "a GPTQConfig on a plain checkpoint quantises it now, with the tokenizer of its folder, which holds none"

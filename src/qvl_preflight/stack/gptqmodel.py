@@ -97,6 +97,8 @@ def requested(situation: Situation, spec: Spec, device: str, layer: Layer) -> Sp
         raise Unsupported(_NO_TRITON)
     if spec.package == "bitblas" and not situation.packages.has("bitblas"):
         raise Unsupported(_NO_BITBLAS)
+    if spec.name == "ipex" and spec.package is not None and not situation.packages.has(spec.package):
+        raise Unsupported(_NO_IPEX)
     if spec.name in _WITHOUT_CUDA and situation.packages.at_least("gptqmodel", 7) and not available(situation):
         raise Unsupported(_WITHOUT_CUDA[spec.name])
     if spec.name == "swordfish" and not _capable(situation, spec, device):
@@ -114,6 +116,7 @@ def requested(situation: Situation, spec: Spec, device: str, layer: Layer) -> Sp
 _NO_TRITON = (
     "Trying to use the triton backend, but it could not be imported. Please install triton by 'pip install gptqmodel[triton]"
 )
+_NO_IPEX = "{'Packing' if pack else ''} Kernel: IPEX is not installed."  # gptqmodel 4.2.5 utils/importer.py:242
 # gptqmodel 5.8.0, 7.7.0 nn_modules/qlinear/bitblas.py validate_once
 _NO_BITBLAS = "bitblas is not installed or the version is incompatible. Please install via `pip install bitblas>=0.1.0.post1`."
 # These ask for CUDA before they look at the device (gptqmodel 7.7.0, measured without a GPU).

@@ -28,7 +28,7 @@ def refused(situation: Situation) -> WillRaise | None:
     given = situation.request.device_map
     if not situation.packages.at_least("gptqmodel", 5):
         for value in given.values() if isinstance(given, Mapping) else [given]:
-            if value in ("balanced", "balanced_low_0", "sequential", "disk", "meta"):
+            if (value := device_name(value)) in ("balanced", "balanced_low_0", "sequential", "disk", "meta"):
                 text, why = f"'{value}' is not a valid DEVICE", "this gptqmodel takes no such device_map"
                 return WillRaise("QVL401", Stage.KERNEL, "ValueError", text, "device-map", why, evidence=Evidence.RUN)
     if device_name(given) == "meta" and situation.packages.at_least("gptqmodel", 7):

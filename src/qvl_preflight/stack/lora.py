@@ -36,24 +36,44 @@ def settings(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     given = config(situation)
     if given is None:
         return
-    task = given.get("task_type")
+    task, quantization = given.get("task_type"), draft.quantization
+    if not isinstance(quantization, Unknown) and quantization is not None:
+        yield from _dora(situation, given, quantization)  # a layer asks for this before it makes its weights
     if situation.packages.at_least("peft", 0, 6):
-        yield from _rank(given.get("r"))
+        yield from _rank(situation, given)
         yield from _numbers(given)
     if isinstance(task, str) and task not in _TASKS and situation.packages.at_least("peft", 0, 14):
         why = f'task_type="{task}" is none of {", ".join(_TASKS)}'
         yield WillRaise(
             "QVL814", Stage.ADAPTERS, "ValueError", f"Invalid task type: '{task}'.", "lora-task", why, evidence=Evidence.RUN
         )
-    quantization = need(draft.quantization)
-    if quantization is not None:
+    if (quantization := need(draft.quantization)) is not None:
         yield from _on_quantized(situation, given, quantization)
 
 
-def _rank(rank: Any) -> Iterator[WillRaise]:
-    if isinstance(rank, int) and not isinstance(rank, bool) and rank <= 0:
-        text = f"`r` should be a positive integer value but the value passed is {rank}"
-        yield WillRaise("QVL814", Stage.ADAPTERS, "ValueError", text, "lora-rank", f"r={rank} is no rank", evidence=Evidence.RUN)
+def _rank(situation: Situation, given: Mapping[str, Any]) -> Iterator[WillRaise]:
+    """A rank below one: of all layers, or in rank_pattern of one that target_modules names in the same words."""
+    ranks, wanted, modules = given.get("rank_pattern"), given.get("target_modules"), modules_of(situation.checkpoint)
+    found: list[tuple[str, Any]] = [(f"r={given.get('r')}", given.get("r"))]
+    if isinstance(ranks, Mapping) and isinstance(wanted, list) and modules is not None:
+        there = {name: rank for name, rank in ranks.items() if name in wanted and hits(modules.layers, [name])}
+        found += [(f'rank_pattern={{"{name}": {rank}}}', rank) for name, rank in there.items()]
+    for words, rank in found:
+        if isinstance(rank, int) and not isinstance(rank, bool) and rank <= 0:
+            text = f"`r` should be a positive integer value but the value passed is {rank}"
+            yield WillRaise("QVL814", Stage.ADAPTERS, "ValueError", text, "lora-rank", f"{words} is no rank", evidence=Evidence.RUN)
+            return
+
+
+def _dora(situation: Situation, given: Mapping[str, Any], quantization: Quantization) -> Iterator[WillRaise]:
+    """DoRA on packed layers, which the layer's constructor refuses."""
+    release, method = situation.packages.release("peft") or (0,), quantization.method
+    if method in PACKED and given.get("use_dora") is True and release >= ((0, 15) if method == "awq" else (0, 10)):
+        name = "AwqLoraLinear" if method == "awq" else "GPTQLoraLinear" if release >= (0, 15) else "QuantLinear"
+        text, why = f"{name} does not support DoRA yet, please set it to False", f"peft has no DoRA for {method.upper()} layers"
+        seen = release >= (0, 20) if method == "awq" else release >= (0, 21) or release[:2] == (0, 18)
+        evidence = Evidence.RUN if seen else Evidence.SOURCE
+        yield WillRaise("QVL814", Stage.ADAPTERS, "ValueError", text, "lora-dora", why, evidence=evidence)
 
 
 # A value of another kind: setting, type, what is wrong with it, what Python or torch says.
@@ -77,12 +97,6 @@ def _on_quantized(situation: Situation, given: Mapping[str, Any], quantization: 
     release = situation.packages.release("peft") or (0,)
     method, start = quantization.method, given.get("init_lora_weights")
     packed = method in PACKED
-    if packed and given.get("use_dora") is True and release >= ((0, 15) if method == "awq" else (0, 10)):
-        name = "AwqLoraLinear" if method == "awq" else "GPTQLoraLinear" if release >= (0, 15) else "QuantLinear"
-        text, why = f"{name} does not support DoRA yet, please set it to False", f"peft has no DoRA for {method.upper()} layers"
-        seen = release >= (0, 20) if method == "awq" else release >= (0, 21) or release[:2] == (0, 18)
-        evidence = Evidence.RUN if seen else Evidence.SOURCE
-        yield WillRaise("QVL814", Stage.ADAPTERS, "ValueError", text, "lora-dora", why, evidence=evidence)
     if not isinstance(start, str) or release < (0, 10):
         return
     if start.startswith("pissa") and quantization.method == "bitsandbytes":

@@ -114,7 +114,6 @@ def _built_for_cuda_or_cpu(situation: Situation, kind: str) -> bool:
     platform = need(python.platform)
     if kind == "mps":
         return not platform.startswith("macos")
-    build = need(torch.cuda_build)
-    if not build:
-        raise Undecided("a torch without CUDA may be one for XPU")
-    return True
+    if torch.xpu_build is False or need(torch.cuda_build):  # its wheels have one of them alone
+        return True
+    raise Undecided("a torch without CUDA may be one for XPU")

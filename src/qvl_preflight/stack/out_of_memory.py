@@ -18,7 +18,7 @@ from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.stack import cuda
 from qvl_preflight.stack.accelerate import units
 from qvl_preflight.stack.loaders import loader_of
-from qvl_preflight.stack.placement import home_of
+from qvl_preflight.stack.map_holes import home_of
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 

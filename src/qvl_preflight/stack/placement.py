@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qvl_preflight.counted import counted
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import device_name
 from qvl_preflight.stack import accelerate, cuda, strategy_map
-from qvl_preflight.stack.left_over import class_made
-from qvl_preflight.stack.module_names import matches_nothing, need_alike
+from qvl_preflight.stack.map_holes import covering as covering
+from qvl_preflight.stack.map_holes import dispatches, left_out, met_before, reached
+from qvl_preflight.stack.map_holes import home_of as home_of
+from qvl_preflight.stack.module_names import matches_nothing
 from qvl_preflight.stack.transformers import is_device, resolve_device
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
@@ -139,41 +140,15 @@ def _home_of_first(situation: Situation, found: Mapping[str, str]) -> str | Unkn
     )
 
 
-def covering(found: Mapping[str, str], name: str) -> str | None:
-    """The device that a map gives to a module or tensor: the longest entry that is a prefix of it."""
-    while name and name not in found:
-        name = name.rpartition(".")[0]
-    return found.get(name)
-
-
-def home_of(found: Mapping[str, str], name: str) -> str:
-    """The same; the CPU for what a map leaves out."""
-    return covering(found, name) or found.get("", "cpu")
-
-
-def _left_out(situation: Situation, found: Mapping[str, str]) -> tuple[str, str]:
-    """The first tensor that a map leaves out, and the words for all of them; empty where there is none, or the files are not known."""
-    weights = situation.checkpoint.weights
-    if "" in found or isinstance(weights, Unknown) or situation.request.device_map in accelerate.STRATEGIES:
-        return "", ""  # what a strategy works out leaves nothing out, buffers neither
-    names = _under_the_class(situation, [tensor.name for tensor in weights.tensors])
-    left_out = [name for name in names if covering(found, name) is None]
-    if not left_out:
-        return "", ""
-    if situation.packages.at_least("transformers", 4, 50):
-        left_out.sort()  # before, the order of the files
-    need_alike(situation, list(found), names)
-    more = f" and {counted(len(left_out) - 1, 'more tensor')}" if left_out[1:] else ""
-    return left_out[0], f"the device_map leaves out {left_out[0]}{more}"
-
-
 def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iterator[WillRaise]:
     """A map that leaves parameters out: refused up to 4.57; in 5.x they go to the CPU, and the map is looked at when all is loaded."""
-    first, why = _left_out(situation, found)
-    if not first or (situation.packages.at_least("transformers", 5) and _dispatches(found)):
+    first, why = left_out(situation, found)
+    if not first or (situation.packages.at_least("transformers", 5) and dispatches(found)):
         return
     if not situation.packages.at_least("transformers", 5):
         by_name = "disk" in found.values()  # the list of what lies on the disk is made by name (run on 4.32.0 to 4.57.1)
+        if not by_name:
+            yield from _ordinals(situation, met_before(situation, found, first), Stage.MATERIALISE)
         type_, text = ("KeyError", f"'{first}'") if by_name else ("ValueError", f"{first} doesn't have any device set.")
         yield WillRaise("QVL404", Stage.MATERIALISE, type_, text, "holes", why, evidence=Evidence.RUN)
         return
@@ -185,31 +160,9 @@ def _holes(situation: Situation, draft: Draft, found: Mapping[str, str]) -> Iter
         yield WillRaise("QVL404", Stage.FORWARD, "RuntimeError", text, "holes", why, evidence=Evidence.RECORDED)
 
 
-def dispatched(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
-    """MATERIALISE: in 5.x accelerate refuses a map with holes after the weights are where they go (5.23.0 modeling_utils.py:4456; run)."""
-    if not situation.packages.at_least("transformers", 5) or isinstance(draft.device_map, Unknown):
-        return
-    first, why = _left_out(situation, need(draft.device_map))
-    if first and _dispatches(need(draft.device_map)):
-        text = "The device_map provided does not give any device for the following parameters:"
-        yield WillRaise("QVL404", Stage.MATERIALISE, "ValueError", text, "holes", why, evidence=Evidence.RUN)
-
-
-def _dispatches(found: Mapping[str, str]) -> bool:
-    return len(set(found.values())) > 1 or "disk" in found.values()
-
-
-def _under_the_class(situation: Situation, names: list[str]) -> list[str]:
-    """The names of the tensors as the class has them: one without a head has its parts one level higher."""
-    made, prefix = class_made(situation), "model."
-    if not made.endswith("Model") or made in str(situation.checkpoint.config.get("architectures")):
-        return names
-    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)] or names
-
-
 def materialise(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """MATERIALISE: the first tensor that goes to a device that is not there."""
-    yield from _ordinals(situation, sorted(set(need(draft.device_map).values())), Stage.MATERIALISE)
+    yield from _ordinals(situation, reached(situation, need(draft.device_map)), Stage.MATERIALISE)
 
 
 def _ordinals(situation: Situation, names: list[str], stage: Stage) -> Iterator[WillRaise]:

@@ -24,6 +24,7 @@ from qvl_preflight.stack.quant_checks import (
     no_offload,
     package,
 )
+from qvl_preflight.unknown import need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
 if TYPE_CHECKING:
@@ -139,6 +140,16 @@ _FPQUANT_NO_MAP = a_map("You are attempting to load a FPQuant model without sett
 _MXFP4_GPU = a_gpu("Quantizing a model using MXFP4 requires a GPU", only="fly").seen()
 _MXFP4_ACCELERATE = accelerate("Using mxfp4 requires Accelerate: `pip install accelerate`")
 _MXFP4_75 = _where(_on_the_fly, capability((7, 5), "MXFP4 quantization is only supported on GPUs with compute capability >= 7.5"))
+
+
+def _cuda_of_no_use(situation: Situation, quantization: Quantization) -> bool:
+    """A torch that is built for CUDA takes that for its device, whether it can be used or not."""
+    return _on_the_fly(situation, quantization) and bool(need(need(situation.facts.torch).cuda_build))
+
+
+_MXFP4_NO_CUDA = _where(
+    _cuda_of_no_use, a_gpu("MXFP4 quantization is only supported on GPUs with compute capability >= 7.5", "ValueError").seen()
+)
 _MXFP4_MAP = no_offload("You are attempting to load an FP4 model with a device_map that contains a CPU or disk device.", only="fly")
 
 
@@ -213,7 +224,7 @@ CHECKS: Mapping[str, _Checks] = {
         ("4.56", "4.57", (_MXFP4_GPU, _where(_has_cuda, _MXFP4_ACCELERATE), _MXFP4_75, *_mxfp4_kernels("MXFP4 quantization requires triton >= 3.4.0 and kernels installed", "triton", "kernels"), _MXFP4_MAP)),
         ("4.57", "5.5", (_MXFP4_GPU, _where(_has_cuda, _MXFP4_ACCELERATE), _MXFP4_75, *_mxfp4_kernels(_MXFP4_BOTH, "triton", "kernels"), _MXFP4_MAP)),
         ("5.5", None, (
-            _MXFP4_ACCELERATE, _MXFP4_75, *_mxfp4_kernels("MXFP4 quantization requires Triton: CUDA requires Triton >= 3.4.0", "triton"),
+            _MXFP4_ACCELERATE, _MXFP4_NO_CUDA, _MXFP4_75, *_mxfp4_kernels("MXFP4 quantization requires Triton: CUDA requires Triton >= 3.4.0", "triton"),
             *(check.seen() for check in _mxfp4_kernels("MXFP4 quantization requires the `kernels` package", "kernels")), _MXFP4_MAP,
         )),
         file="mxfp4",

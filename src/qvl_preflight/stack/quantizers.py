@@ -163,6 +163,11 @@ def merge(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
         draft.quantization = Quantization(
             method, loading_attributes.merged(situation, method, settings, passed), pre_quantized=True
         )
+    elif isinstance(passed, ConfigObject) and passed.class_name == "AutoRoundConfig":
+        if situation.packages.at_least(
+            "transformers", 4, 52
+        ):  # before it looks at the stored method (quantizers/auto.py; run on 5.23.0)
+            draft.quantization = Quantization("auto-round", settings, pre_quantized=True)
     elif (passed is not None or (flags and takes_flags(situation))) and _can_clash(situation, method, passed):
         yield from _clash(situation, method, passed, flags)
 
@@ -216,7 +221,7 @@ def _on_the_fly(situation: Situation, passed: Any, flags: list[str]) -> Quantiza
         )
         return Quantization(method, passed, pre_quantized=False)
     if flags and takes_flags(situation):
-        return Quantization("bitsandbytes", dict.fromkeys(flags, True), pre_quantized=False)
+        return Quantization("bitsandbytes", {flag: situation.request.kwargs[flag] for flag in flags}, pre_quantized=False)
     return None
 
 

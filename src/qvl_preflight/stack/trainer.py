@@ -96,8 +96,16 @@ def away(situation: Situation, device_map: Mapping[str, str]) -> tuple[str, ...]
     if not situation.request.trains or not (gpu or {"cpu", "disk"} <= homes):
         return ()
     if not gpu:  # seen where all blocks lie there
-        return tuple(name for name, device in device_map.items() if device == "disk" and name == "model")
+        return tuple(name for name, device in device_map.items() if device == "disk" and _holds_all_blocks(situation, name))
     return tuple(name for name, device in device_map.items() if device in ("cpu", "disk") and re.search(r"\.\d+$", name))
+
+
+def _holds_all_blocks(situation: Situation, module: str) -> bool:
+    weights = situation.checkpoint.weights
+    if isinstance(weights, Unknown):
+        return module == "model"
+    blocks = [tensor.name for tensor in weights.tensors if re.search(r"\.\d+\.", tensor.name)]
+    return bool(blocks) and all(name.startswith(f"{module}.") for name in blocks) and not re.search(r"\.\d+$", module)
 
 
 def offloaded(situation: Situation, draft: Draft) -> Iterator[WillRaise]:

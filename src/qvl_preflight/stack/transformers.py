@@ -14,6 +14,7 @@ from qvl_preflight.plain_names import NARROW_FLOATS, NOT_FLOATING
 from qvl_preflight.plan import Stage, WillRaise
 from qvl_preflight.request import Dtype, TorchDevice, device_name, show
 from qvl_preflight.stack.accelerate import STRATEGIES
+from qvl_preflight.stack.left_over import class_made
 from qvl_preflight.unknown import Undecided, Unknown, attempt, need
 from qvl_preflight.versions import ByRelease, Evidence, Row
 
@@ -234,9 +235,8 @@ def _no_default_dtype(situation: Situation, asked: Any) -> WillRaise | None:
         text = f"couldn't find storage object {NARROW_FLOATS[name]}Storage"
         return WillRaise("QVL902", Stage.DTYPE, "TypeError", text, "dtype", why, evidence=Evidence.RUN)
     if isinstance(name, str) and name in NOT_FLOATING:
-        row, built = _NOT_FLOATING.row(situation.packages), situation.checkpoint.config.get("architectures")
-        model = built[0] if isinstance(built, list) and built else situation.request.loader
-        text = row.value.format(model=model, dtype=name)
+        row = _NOT_FLOATING.row(situation.packages)
+        text = row.value.format(model=class_made(situation), dtype=name)
         why = f"{name} is no floating-point dtype, and a model is built in one; fewer bits than 16 take a quantization_config"
         return WillRaise("QVL902", Stage.DTYPE, "ValueError", text, "dtype", why, evidence=row.evidence)
     return None
