@@ -1,6 +1,6 @@
 """Calls that nobody wrote: the real stack makes them, and the plan must say what happened.
 
-    python tests/reality/test_differential.py STACK 500 [START]      more draws, kept in differences/STACK.json
+    python tests/reality/test_differential.py STACK 500 [START]      more draws, kept in differences/STACK.json; those of another START in STACK-START.json
 
 Run by ``make reality`` with a few draws; differences that are known are listed with their reason in differences/known.json.
 """
@@ -65,15 +65,31 @@ def test_drawn_calls_do_what_the_plan_says(stack: str) -> None:
     assert new == []
 
 
+def kept(stack: str, number: int, start: int) -> dict[str, Any]:
+    """What differences/ keeps of many draws. ``first`` is what agreed before anyone had looked at one of them, whatever was mended since."""
+    cases = draws(number, start)
+    parted = [{**one, "why": KNOWN.get(f"{stack} {one['id']}", "")} for one in differences(stack, cases)]
+    agree, file = len(cases) - len(parted), kept_in(stack, start)
+    first = json.loads(file.read_text(encoding="utf-8"))["first"] if file.is_file() else agree
+    command = f"python tests/reality/test_differential.py {stack} {number} {start}"
+    return {
+        "command": command,
+        "stack": stack,
+        "draws": len(cases),
+        "start": start,
+        "first": first,
+        "agree": agree,
+        "parted": parted,
+    }
+
+
+def kept_in(stack: str, start: int) -> Path:
+    """The file of these draws."""
+    return HERE / (f"{stack}.json" if start == START else f"{stack}-{start}.json")
+
+
 if __name__ == "__main__":
-    name, number, start = sys.argv[1], int(sys.argv[2]), int((*sys.argv, START)[3])
-    all_of_them = draws(number, start)
-    parted = differences(name, all_of_them)
-    for one in parted:
-        one["why"] = KNOWN.get(f"{name} {one['id']}", "")
-    kept = {
-        "command": f"python tests/reality/test_differential.py {name} {number} {start}",
-        "stack": name, "draws": len(all_of_them), "start": start, "agree": len(all_of_them) - len(parted), "parted": parted,
-    }  # fmt: skip
-    (HERE / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{name}: {len(parted)} of {len(all_of_them)} part")
+    name, many, begin = sys.argv[1], int(sys.argv[2]), int((*sys.argv, START)[3])
+    found = kept(name, many, begin)
+    kept_in(name, begin).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{name}: {len(found['parted'])} of {found['draws']} part")

@@ -49,6 +49,7 @@ def said(release: str, model: str = "plain-bf16", hardware: str = "no-gpu", **ca
         pytest.param("4.57.1", {"model": "gptq-int4", "quantization_config": FP8}, "ValueError", "Activation scheme static not supported", id="a scheme that the class refuses"),
         pytest.param("4.57.1", {"load_in_4bit": "yes", "device_map": {"model": "disk", "lm_head": "cpu"}}, "TypeError", "load_in_4bit must be a boolean", id="a flag's type before the map"),
         pytest.param("4.57.1", {"model": "gptq-int4", "quantization_config": {"__class__": "GPTQConfig", "bits": 4, "backend": "ipex"}}, "ValueError", "{'Packing' if pack else ''} Kernel: IPEX is not installed.", id="ipex that is not installed"),
+        pytest.param("4.37.2", {"quantization_config": {"__class__": "BitNetQuantConfig"}, "device_map": "auto", "offload_buffers": True}, "ImportError", "cannot import name 'BitNetQuantConfig' from 'transformers'", id="a class that came later under another name"),
         pytest.param("4.57.1", {"model": "gptq-int8", "device_map": {"__device__": "meta"}}, "ValueError", "'meta' is not a valid DEVICE", id="meta as an object"),
         pytest.param("5.23.0", {"model": "gptq-int4", **FLAG}, "ValueError", "Block pattern could not be match.", id="blocks under another name"),
     ],

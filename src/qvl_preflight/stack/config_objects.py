@@ -17,9 +17,6 @@ from qvl_preflight.versions import ByRelease, Evidence, Row
 if TYPE_CHECKING:
     from qvl_preflight.plan import Draft, Situation
 
-# Classes that came with their method under another name, which is not in the tables.
-_RENAMED = ("BitNetQuantConfig",)
-
 
 def made(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     """ARGUMENTS: the quantization_config of the call, where it is an object."""
@@ -27,7 +24,7 @@ def made(situation: Situation, draft: Draft) -> Iterator[WillRaise]:
     if not isinstance(passed, ConfigObject) or situation.packages.release("transformers") is None:
         return
     method = method_of(passed.class_name)
-    if method is not None and passed.class_name not in _RENAMED and not quant_methods.knows(situation.packages, method):
+    if method is not None and not quant_methods.knows(situation.packages, method):
         text = f"cannot import name '{passed.class_name}' from 'transformers'"
         why = f"transformers {situation.packages.version('transformers')} has no {passed.class_name}: it came with {quant_methods.SINCE[method][1]}"
         yield WillRaise("QVL908", Stage.ENVIRONMENT, "ImportError", text, "config-class", why, evidence=Evidence.RUN)
