@@ -100,11 +100,15 @@ def test_a_shared_model_without_gpus_asks_for_the_ranks(capsys: pytest.CaptureFi
 
 
 def test_a_step_that_is_not_known_is_not_called_fitting(capsys: pytest.CaptureFixture[str], checkpoints: Path) -> None:
-    """The weights alone decide where they are too large; else nobody knows."""
+    """What it takes at least decides where that is too large, what it takes at most where that has room; in between nobody knows."""
     other = str(checkpoints / "Qwen/Qwen-VL-Chat-Int4")
     found = asked(capsys, other, "--gpu", "80GiB")
-    assert [gpu["verdict"] for gpu in found["gpus"]] == ["unknown"]
+    assert [gpu["verdict"] for gpu in found["gpus"]] == ["fits"]
     assert found["estimate"]["peak_bytes"] is None
+    least, most = found["estimate"]["peak_range"]
+    between = f"{((least + most) / 2 + found['estimate']['context_bytes']) / 2**30:.3f}GiB"
+    assert [gpu["verdict"] for gpu in asked(capsys, other, "--gpu", between)["gpus"]] == ["unknown"]
+    assert "needs between" in run(capsys, other, "--gpu", "80GiB")[1]
     code, out, _ = run(capsys, other, "--gpu", "1GiB")
     assert (code, "does not fit" in out) == (1, True)
 

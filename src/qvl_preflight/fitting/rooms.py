@@ -44,9 +44,10 @@ def rooms_of(case: Situation, *, thought_of: bool) -> tuple[Room, ...]:
 
 
 def verdict(found: MemoryEstimate, room: Room) -> str:
-    """fits, narrowly, too large, or unknown where the step is not known and the weights alone fit."""
+    """fits, narrowly, too large, or unknown: where what it takes at least has room, and what it takes at most has none, or is not known."""
     if isinstance(found.total_bytes, Unknown):
-        return "too large" if found.weights_bytes + found.context_bytes > room.free else "unknown"
+        least, most = found.total_range
+        return "too large" if least > room.free else "fits" if most is not None and most <= room.free else "unknown"
     if found.total_bytes > room.free:
         return "too large"
     return "fits" if found.total_bytes * (1 + MARGIN) <= room.free else "narrowly"

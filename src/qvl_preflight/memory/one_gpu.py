@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qvl_preflight.memory import simulate
 from qvl_preflight.memory.allocator import rounded, whole
+from qvl_preflight.memory.bounds import bounds
 from qvl_preflight.memory.decoder import Step
 from qvl_preflight.memory.layers import Layers
 from qvl_preflight.memory.loader import NEWEST, Loader
@@ -84,6 +85,9 @@ def estimate(
             optimizer_bytes=why,
             adapter_bytes=why,
             peak_bytes=why,
+            peak_range=None
+            if sharing is not None or part is not None
+            else bounds(checkpoint.config, weights, stored, WIDTHS[need(dtype)], quantization, asked, workspace),
         )
 
 

@@ -19,7 +19,7 @@ class MemoryEstimate:
     ``weights_bytes``: what torch.cuda.memory_allocated will show after the load; ``tensor_bytes``: the same tensors without what the allocator rounds up.
     ``peak_bytes``: what torch.cuda.max_memory_allocated will show for the step; where no step is asked for, of the load. The parts do not all meet at that
     moment: it is no more than their sum. ``context_bytes``, about, comes on top. ``adapter_bytes``: LoRA's own weights. ``prepared_bytes``: what
-    prepare_model_for_kbit_training adds. ``workspace_bytes``: of cuBLAS. Where ranks share the model, each figure is one rank's: ``gathered_bytes``, weights
+    prepare_model_for_kbit_training adds. ``peak_range``: where the peak is Unknown, what it is at least, and at most (None where that is not known either). ``workspace_bytes``: of cuBLAS. Where ranks share the model, each figure is one rank's: ``gathered_bytes``, weights
     that are put together for their turn, at most; ``bucket_bytes``, gradients on their way; ``ram_bytes``, what it keeps in RAM, and not on the GPU.
     """
 
@@ -35,6 +35,7 @@ class MemoryEstimate:
     bucket_bytes: int = 0
     ram_bytes: int = 0
     peak_bytes: int | Unknown = 0
+    peak_range: tuple[int, int | None] | None = None
     tensor_bytes: int = 0
     context_bytes: int = CONTEXT_BYTES
     modules: Mapping[str, int] = field(default_factory=dict)
@@ -45,6 +46,14 @@ class MemoryEstimate:
     def total_bytes(self) -> int | Unknown:
         """The peak with the context: what the GPU must have free."""
         return self.peak_bytes if isinstance(self.peak_bytes, Unknown) else self.peak_bytes + self.context_bytes
+
+    @property
+    def total_range(self) -> tuple[int, int | None]:
+        """What the GPU must have free at least, and at most: one figure twice where it is known."""
+        if not isinstance(self.peak_bytes, Unknown):
+            return self.peak_bytes + self.context_bytes, self.peak_bytes + self.context_bytes
+        least, most = self.peak_range or (self.weights_bytes, None)
+        return least + self.context_bytes, None if most is None else most + self.context_bytes
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: an unknown figure is None, and its reason is among the notes."""

@@ -60,7 +60,9 @@ def _parts(found: MemoryEstimate, *, rank: bool) -> Iterator[str]:
             yield f"  {text:<16}{bytes_text(size):>11}"
     who = "each rank needs" if rank else "needs"
     if isinstance(found.total_bytes, Unknown):
-        yield f"{who} at least {bytes_text(found.weights_bytes + found.context_bytes)}; what the step takes is not known: {found.total_bytes.reason}"
+        least, most = found.total_range
+        size = f"at least {bytes_text(least)}" if most is None else f"between {bytes_text(least)} and {bytes_text(most)}"
+        yield f"{who} {size}; what the step takes is not known: {found.total_bytes.reason}"
     else:
         yield f"{who} {bytes_text(found.total_bytes)}: {bytes_text(found.peak_bytes)} at the worst moment, and about {bytes_text(found.context_bytes)} of CUDA context"
     for note in found.notes:
@@ -109,7 +111,7 @@ def needed(placed: Placed) -> int:
     if found is None:
         return 0
     total = found.total_bytes
-    return found.weights_bytes + found.context_bytes if isinstance(total, Unknown) else total
+    return found.total_range[0] if isinstance(total, Unknown) else total
 
 
 def held_text(placed: Placed) -> str:
