@@ -1,6 +1,8 @@
 """What is expected of the loads and steps that record_gpu_memory.py measures: a line a case, to be committed before anything is measured.
 
-usage: PYTHONPATH=src python scripts/predict_gpu_memory.py DATE OUT SHAPE:QUANT…      with transformers 5 installed; nothing is loaded, no GPU is needed
+usage, with transformers 5 installed; nothing is loaded, no GPU is needed:
+       PYTHONPATH=src python scripts/predict_gpu_memory.py DATE OUT SHAPE:QUANT…      a line a case
+       PYTHONPATH=src python scripts/predict_gpu_memory.py shapes OUT                 the config and the tensors of every shape, for tests
 """
 
 from __future__ import annotations
@@ -94,9 +96,11 @@ def asked(case: Case, patch: int) -> Asked | None:
     return read_asked(None, {**sizes, **more, "method": case["action"], "optimizer": case.get("optimizer", "adamw_torch")})
 
 
-def lines(date: str, shape: str, quant: str, cases: list[Case]) -> list[Case]:
+def lines(
+    date: str, shape: str, quant: str, cases: list[Case], model: tuple[dict[str, Any], list[tuple[str, tuple[int, ...]]]]
+) -> list[Case]:
     """What is expected of each case."""
-    config, tensors = made(shape)
+    config, tensors = model
     checkpoint = described(stored(shape, tensors), **config)
     patch = (config.get("vision_config") or {}).get("patch_size", 14)
     out = []
@@ -112,11 +116,26 @@ def lines(date: str, shape: str, quant: str, cases: list[Case]) -> list[Case]:
     return out
 
 
+def write_shapes(out: Path) -> None:
+    """All of them: what a class has that its config does not say is left as it is, so that tests need no transformers."""
+    found = {}
+    for shape in SHAPES:
+        config, tensors = made(shape)
+        for part in (config, config.get("text_config") or {}, config.get("vision_config") or {}):
+            for key in [key for key, value in part.items() if value in (None, [], {})]:
+                del part[key]
+        found[shape] = {"config": config, "tensors": {name: list(size) for name, size in tensors}}
+    out.write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] == "shapes":
+        write_shapes(Path(sys.argv[2]))
+        sys.exit()
     if len(sys.argv) < 4:
         sys.exit(__doc__)
     with Path(sys.argv[2]).open("w", encoding="utf-8") as file:
         for wanted in sys.argv[3:]:
             name, _, kind = wanted.partition(":")
-            for line in lines(sys.argv[1], name, kind or "none", foretold(name, kind or "none")):
+            for line in lines(sys.argv[1], name, kind or "none", foretold(name, kind or "none"), made(name)):
                 file.write(json.dumps(line) + "\n")
