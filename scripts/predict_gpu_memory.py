@@ -22,7 +22,7 @@ from qvl_preflight.testing.checkpoints import described
 from qvl_preflight.unknown import Unknown
 
 GROUP = 128
-BITSANDBYTES = {
+BITSANDBYTES: dict[str, dict[str, Any]] = {
     "nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": "bfloat16"},
     "int8": {"load_in_8bit": True},
 }
@@ -101,7 +101,7 @@ def lines(
 ) -> list[Case]:
     """What is expected of each case."""
     config, tensors = model
-    checkpoint = described(stored(shape, tensors), **config)
+    checkpoint = described(tuple(stored(shape, tensors)), **config)
     patch = (config.get("vision_config") or {}).get("patch_size", 14)
     out = []
     for case in cases:
