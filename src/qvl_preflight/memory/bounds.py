@@ -75,7 +75,9 @@ def _most(
     shape = _no_narrower(largest(config), stored)
     if asked.images or any(key in config for key in _STATES) or _SCANS.search(str(config.get("model_type"))):
         raise Undecided("what images, or layers without attention, take")
-    step = Step(asked.batch, asked.length, eager=True, cache=asked.cache, wide_logits=True)
+    step = Step(
+        asked.batch, asked.length, eager=True, cache=asked.cache, wide_logits=asked.method is None, shifted=True, repeats=True
+    )
     rank = asked.rank if asked.method == "lora" else 0
     # either may keep more: a stream in float32, or one in half precision of which norms make copies
     ways = [

@@ -16,7 +16,8 @@ from qvl_preflight.memory.vision import Tower
 
 @dataclass(frozen=True)
 class Step:
-    """What is run. ``last_only``: logits of the last position alone; ``wide_logits``: made float32 at once, as before transformers 4.45."""
+    """What is run. ``last_only``: logits of the last position alone. Of transformers before 5: ``wide_logits``, made float32 at once (up to 4.45); ``shifted``,
+    copied once more for the loss (up to 4.48); ``repeats``, keys and values copied for each head (up to 4.53)."""
 
     batch: int
     length: int
@@ -25,6 +26,8 @@ class Step:
     last_only: bool = False
     checkpointing: bool = False
     wide_logits: bool = False
+    shifted: bool = False
+    repeats: bool = False
     tower: Tower | None = None
     images: int = 0
     image_size: tuple[int, int] | None = None
@@ -82,7 +85,7 @@ class Decoder:
         if self.step.eager:
             out = self.scores(queries, keys, values)
         else:
-            if masked:
+            if masked or self.step.repeats:
                 keys, values = self.repeated(keys), self.repeated(values)
             size = self.step.batch * self.step.length**2 if masked else 0
             out = ops.attention(tape, queries, keys, values, rows, shape.heads, size)
@@ -168,5 +171,5 @@ class Decoder:
         """ForCausalLMLoss: in float32; cross entropy keeps the logarithms."""
         tape = self.tape
         wide = ops.cast(tape, logits, FLOAT)
-        logs = ops.kept(tape, wide)
+        logs = ops.kept(tape, ops.scale(tape, wide) if self.step.shifted else wide)
         return ops.made(tape, [logs], 1, FLOAT, [logs])

@@ -71,7 +71,8 @@ def estimate(
     try:
         shape = need(found)
         how = _layers(asked, need(dtype), quantization)
-        run = _step(asked, attention, tower_of(checkpoint.config) if asked.images and (part is None or part.sees) else None)
+        sees = asked.images and (part is None or part.sees)
+        run = _step(asked, attention, tower_of(checkpoint.config) if sees else None, loader.transformers)
         if asked.method is None:
             return _inference(result, shape, how, run, asked, workspace)
         return _training(result, shape, how, run, stored, asked, 2 * workspace, sharing)  # autograd's thread has one of its own
@@ -134,20 +135,15 @@ def _layers(asked: Asked, dtype: str, quantization: Quantization | Unknown | Non
     return Layers(own, kernel, own, rank, asked.targets)
 
 
-def _step(asked: Asked, attention: str | None, tower: Tower | None) -> Step:
+def _step(asked: Asked, attention: str | None, tower: Tower | None, release: tuple[int, ...]) -> Step:
+    """transformers 4.37 to 5.23, models/llama/modeling_llama.py, loss/loss_utils.py, integrations/sdpa_attention.py."""
     if attention not in (None, "sdpa", "eager", "flash_attention_2", "flash_attention_3"):
         raise Undecided(f"what attention by {attention} keeps")
     return Step(
-        asked.batch,
-        asked.length,
-        attention == "eager",
-        asked.cache,
-        asked.new_tokens > 0,
-        asked.checkpointing,
-        tower=tower,
-        images=asked.images,
-        image_size=asked.image_size,
-    )
+        asked.batch, asked.length, attention == "eager", asked.cache, asked.new_tokens > 0 and release >= (4, 45), asked.checkpointing,
+        wide_logits=release < (4, 46), shifted=release < (4, 49),
+        repeats=release < (4, 54) and not str(attention).startswith("flash"), tower=tower, images=asked.images, image_size=asked.image_size,
+    )  # fmt: skip
 
 
 def _inference(result: MemoryEstimate, shape: Shape, how: Layers, run: Step, asked: Asked, workspace: int) -> MemoryEstimate:
