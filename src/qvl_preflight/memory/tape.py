@@ -78,6 +78,7 @@ class Tape:
         self.again = False  # is a checkpoint run again?
         self.shadow = False  # inside of a checkpoint: what autograd keeps is dropped, what others keep is not
         self.gradients: list[Storage | None] = []  # of trained weights: they stay
+        self.given: list[Storage | None] = []  # what the caller holds all along
         self.names: set[str] = set()  # of the linear layers that were met
         self.outside: list[Storage | None] = []  # kept until the loss goes, whatever autograd lets go of
 

@@ -177,7 +177,7 @@ class Vision:
     def run(self, checkpointing: bool) -> tuple[Value, list[Value]]:
         """What the decoder gets: one value for each of its places, and those of the blocks between."""
         tape, tower, how = self.tape, self.tower, self.how
-        pixels = tape.new(self.patches * tower.pixels, how.width)
+        tape.given.append(tape.new(self.patches * tower.pixels, how.width).storage)
         rows = self.patches + (self.images if tower.clip else 0)
         hidden = ops.made(tape, [how.norm_weight(tower.pixels * tower.hidden)], self.patches * tower.hidden, tape.amp or how.width)
         if rows != self.patches:
@@ -196,7 +196,6 @@ class Vision:
                 deep.append(self.merged(hidden, before=False))
         if tower.clip:
             hidden = states[-2]
-        del pixels
         return self.merged(hidden, before=True), deep
 
     def merged(self, hidden: Value, *, before: bool) -> Value:
