@@ -16,28 +16,28 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import predict_gpu_memory as foretold
+from memory_errors import off
 
 RECORDED = Path(__file__).parents[1] / "recordings" / "memory"
 SHAPES = json.loads((RECORDED / "shapes.json").read_text(encoding="utf-8"))
 KEYS = ("action", "batch", "seq", "gc", "attn", "image", "backend", "dtype", "optimizer")
-WORKSPACE = 2**25  # that the case before left behind, for each thread
 _RUNS = [
     json.loads(line) for name in sorted(RECORDED.glob("h100*.jsonl")) for line in name.read_text(encoding="utf-8").splitlines()
 ]
 LINES = [line for line in _RUNS if line["ok"] and line.get("prepare", True) and not line["dq"]]
+OUTLIERS = {"phi3-6l", "qwen2-7b"}  # deep or wide enough for random weights to reach bitsandbytes' threshold
 GROUPS = sorted({(line["model"], line["quant"]) for line in LINES})
 
 
-def off(line: dict[str, Any], said: dict[str, Any]) -> tuple[float, float]:
-    """How far weights and peak are from what was measured. What ran before in the process left workspaces, which a line may count or not."""
-    before = line["context_allocated"]
-    trains = "second_peak" in line
-    peak = max(line["step_peak"], line.get("second_peak", 0)) - before
-    shared = min(before, WORKSPACE * (2 if trains else 1)) if before > 2**20 else 0
-    return (
-        said["weights_bytes"] / (line["load_allocated"] - before) - 1,
-        min((said["peak_bytes"] / one - 1 for one in (peak, peak + shared)), key=abs),
-    )
+def outliers(line: dict[str, Any]) -> int:
+    """What the columns of inputs with a value beyond llm_int8_threshold may take at most: kept in float32 beside the rest, once more where checkpointing
+    runs a layer again, and those of one weight at a time (bitsandbytes 0.50 autograd/_functions.py subA, backends/default/ops.py subB). How many there are is a
+    matter of the data: with random weights nearly all of down_proj's, which the runs with a threshold of 0 show."""
+    if line["model"] not in OUTLIERS or line["quant"] != "int8" or line.get("llm_int8_threshold") == 0:
+        return 0
+    sizes = [size for name, size in SHAPES[line["model"]]["tensors"].items() if name.endswith("proj.weight")]
+    inputs = sum(columns for _, columns in sizes)
+    return line["batch"] * line["seq"] * inputs * 4 * (2 if line["gc"] else 1) + 6 * max(rows * columns for rows, columns in sizes)
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=":".join)
@@ -53,4 +53,4 @@ def test_recorded_loads_and_steps(group: tuple[str, str]) -> None:
     for line, expected, asked in zip(lines, said, cases, strict=True):
         weights, peak = off(line, expected)
         assert abs(weights) < (0.02 if quant == "int8" else 0.01), asked
-        assert abs(peak) < 0.05, (asked, peak)
+        assert -0.05 - outliers(line) / line["step_peak"] < peak < 0.05, (asked, peak)

@@ -172,7 +172,9 @@ class Vision:
         return queries, ops.cast(tape, keys, width)
 
     def _scores(self, queries: Value, keys: Value, values: Value) -> Value:
-        return ops.scores(self.tape, queries, keys, values, self.tower.heads * self.patches * self.each)
+        """Qwen's towers go image by image, and let go of one's scores before the next where nothing is kept for the way back."""
+        at_once = self.patches if self.tower.clip or self.tape.grad else self.each
+        return ops.scores(self.tape, queries, keys, values, self.tower.heads * at_once * self.each)
 
     def run(self, checkpointing: bool) -> tuple[Value, list[Value]]:
         """What the decoder gets: one value for each of its places, and those of the blocks between."""
