@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -24,6 +25,15 @@ def test_a_lora_step_is_asked_for_as_it_is() -> None:
         "method": "lora", "batch_size": 4, "sequence_length": 100, "gradient_checkpointing": True, "optimizer": "adamw_torch_fused", "amp": "bf16",
         "lora_rank": 8, "lora_target_modules": ["q_proj", "v_proj"],
     }  # fmt: skip
+
+
+def test_the_optimizer_goes_by_its_value() -> None:
+    """TrainingArguments hold a member of OptimizerNames, whose text is that of the class and the member."""
+
+    class Names(str, Enum):
+        FUSED = "adamw_torch_fused"
+
+    assert question(LORA, {"optim": Names.FUSED}, (1, 8))["training"]["optimizer"] == "adamw_torch_fused"
 
 
 @pytest.mark.parametrize(

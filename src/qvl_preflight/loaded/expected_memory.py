@@ -23,9 +23,10 @@ def question(loaded: Loaded, trainer: Mapping[str, Any], shape: tuple[int, int] 
     kinds = list(loaded.adapters.values())
     if kinds and (len(kinds) > 1 or not kinds[0].startswith("lora")):
         raise Undecided("the adapters are not one LoRA")
+    optimizer = trainer.get("optim") or "adamw_torch"  # TrainingArguments hold a member of an enumeration
     training: dict[str, Any] = {
         "method": "lora" if kinds else "full", "batch_size": shape[0], "sequence_length": shape[1],
-        "gradient_checkpointing": trainer.get("gradient_checkpointing") is True, "optimizer": str(trainer.get("optim", "adamw_torch")),
+        "gradient_checkpointing": trainer.get("gradient_checkpointing") is True, "optimizer": str(getattr(optimizer, "value", optimizer)),
         "amp": "bf16" if trainer.get("bf16") is True else "fp16" if trainer.get("fp16") is True else None,
     }  # fmt: skip
     if kinds:
