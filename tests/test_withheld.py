@@ -33,7 +33,7 @@ def archetype(checkpoints: Path, stack: str = "seed", **more: Any) -> qvl_prefli
 
 
 def test_what_is_withheld_is_said_with_what_has_to_be_done_first(checkpoints: Path) -> None:
-    """The edits, the exception that the call would still meet, the command."""
+    """The edits, what the call meets without and with them, the command."""
     case = api.situation(str(checkpoints / QWEN_VL), "qlora", None, None, None, machine("a100", "seed"), SEED_CALL)
     stream = io.StringIO()
     print_fixed(engine.fix(case, all_rules()), stream)
@@ -41,12 +41,14 @@ def test_what_is_withheld_is_said_with_what_has_to_be_done_first(checkpoints: Pa
     assert (said[1] + said[2]).startswith(
         textwrap.dedent("""\
         Not applied: device_map={"": 0}
-           With it  training would still raise ValueError: Target module QuantLinear()
-                    is not supported. Currently, only the following modules are
-                    supported: `torch.nn.Linear`, `torch.nn.Embedding`,
-                    `torch.nn.Conv2d`, `transformers.pytorch_utils.Conv1D`. (QVL803)
-           First    pip install 'optimum>=1.14,<1.23'
-           Then     ask for the corrected call again
+           As it is  the load will raise AssertionError, without a message, from: assert
+                     self.qweight.device.type == "cuda" (QVL306)
+           With it   training would still raise ValueError: Target module QuantLinear()
+                     is not supported. Currently, only the following modules are
+                     supported: `torch.nn.Linear`, `torch.nn.Embedding`,
+                     `torch.nn.Conv2d`, `transformers.pytorch_utils.Conv1D`. (QVL803)
+           First     pip install 'optimum>=1.14,<1.23'
+           Then      ask for the corrected call again
 
         What would be left: this call will not do what was asked
         """)

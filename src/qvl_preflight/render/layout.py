@@ -83,7 +83,10 @@ def withheld(fixed: Fixed) -> tuple[str, list[Row]]:
     first = [step for finding in unmended for step in _first(finding, fixed.after)]
     it = "it" if len(fixed.withheld) == 1 else "them"
     would = "would still" if fixed.before.at_least(Severity.ERROR) else "would"
-    rows: list[Row] = [(f"With {it}", f"{_met(unmended[0], would)} ({unmended[0].code})", None)]
+    rows: list[Row] = []
+    if (met := next(iter(fixed.before.at_least(Severity.ERROR)), None)) is not None and met.code != unmended[0].code:
+        rows.append(("As it is", f"{_met(met, 'will')} ({met.code})", None))
+    rows.append((f"With {it}", f"{_met(unmended[0], would)} ({unmended[0].code})", None))
     rows += [("First" if number == 0 else "", text, style) for number, (text, style) in enumerate(dict.fromkeys(first))]
     rows.append(("Then", "ask for the corrected call again", None) if first else ("", "Nothing is known that mends it.", None))
     return f"Not applied: {edits}", rows
