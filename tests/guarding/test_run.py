@@ -55,7 +55,12 @@ def test_the_command_takes_the_place_of_ours() -> None:
     assert int(process.communicate()[0]) == process.pid
     ignored = ["sh", "-c", "grep SigIgn /proc/self/status"]
     plain = subprocess.run(ignored, capture_output=True, text=True, check=True).stdout
-    assert ran("--mode", "fix", "--", *ignored).stdout == plain == ran("--", *ignored).stdout
+    assert _signals(ran("--mode", "fix", "--", *ignored).stdout) == _signals(plain) == _signals(ran("--", *ignored).stdout)
+
+
+def _signals(status: str) -> int:
+    """1 to 31: 32 and 33 are the C library's own, and come and go with its threads."""
+    return int(status.split()[1], 16) & 0x7FFFFFFF
 
 
 def test_an_existing_sitecustomize_has_its_turn(tmp_path: Path) -> None:
