@@ -32,7 +32,7 @@ GROUPS = sorted({(line["model"], line["quant"]) for line in LINES})
 def outliers(line: dict[str, Any]) -> int:
     """What the columns of inputs with a value beyond llm_int8_threshold may take at most: kept in float32 beside the rest, once more where checkpointing
     runs a layer again, and those of one weight at a time (bitsandbytes 0.50 autograd/_functions.py subA, backends/default/ops.py subB). How many there are is a
-    matter of the data: with random weights nearly all of down_proj's, which the runs with a threshold of 0 show."""
+    matter of the data: the runs with a threshold of 0 are without."""
     if line["model"] not in OUTLIERS or line["quant"] != "int8" or line.get("llm_int8_threshold") == 0:
         return 0
     sizes = [size for name, size in SHAPES[line["model"]]["tensors"].items() if name.endswith("proj.weight")]
