@@ -55,12 +55,11 @@ class PreflightCallback:
         self, *, purpose: str | None = None, stop: bool = True, quiet: bool = False, select: Iterable[str] = (), ignore: Iterable[str] = (),
         stream: TextIO | None = None,
     ) -> None:  # fmt: skip
-        from qvl_preflight.request import PURPOSES
+        from qvl_preflight.request import known_purpose
         from qvl_preflight.rule import select_rules
         from qvl_preflight.settings import is_off
 
-        if purpose is not None and purpose not in PURPOSES:
-            raise InputError(f"purpose {purpose!r} is not known; expected one of {', '.join(PURPOSES)}")
+        known_purpose(purpose)
         self.purpose, self.stop, self.quiet, self.select, self.ignore = purpose, stop, quiet, tuple(select), tuple(ignore)
         select_rules(self.select, self.ignore)
         self.report: Report | None = None  # of the model as the training began

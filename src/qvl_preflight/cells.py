@@ -15,7 +15,7 @@ from qvl_preflight.exceptions import InputError, OutputError, PreflightError, Pr
 from qvl_preflight.notebook import USAGE, why
 from qvl_preflight.progress import progress
 from qvl_preflight.report import Report, Severity
-from qvl_preflight.request import PURPOSES
+from qvl_preflight.request import known_purpose
 from qvl_preflight.unknown import Unknown
 
 
@@ -56,8 +56,7 @@ def _options(line: str, *, cell: bool) -> argparse.Namespace:
         found = parser.parse_args(shlex.split(line))
     except ValueError as error:
         raise InputError(f"{line!r} cannot be read: {error}") from error
-    if found.purpose is not None and found.purpose not in PURPOSES:
-        raise InputError(f"purpose {found.purpose!r} is not known; expected one of {', '.join(PURPOSES)}")
+    known_purpose(found.purpose)
     return found
 
 

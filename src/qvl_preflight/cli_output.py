@@ -49,6 +49,15 @@ def write_by(printer: Callable[[TextIO], object]) -> None:
         raise OutputError(f"standard output cannot be written: {error.strerror}") from error
 
 
+def save(path: str, text: str) -> None:
+    """Write a file. A pipe that nobody reads is refused rather than waited for. Raises OSError, ValueError."""
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NONBLOCK", 0), 0o666)
+    with open(number, "w", encoding="utf-8") as file:
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(number, True)
+        file.write(text)
+
+
 def _forget(stream: TextIO) -> None:
     """What is left in the buffer must not be tried again when Python ends."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,11 @@ from qvl_preflight.settings import SWITCH
 if TYPE_CHECKING:
     from qvl_preflight.engine import Fixed
     from qvl_preflight.facts import Facts
+    from qvl_preflight.loaded.causes import LoadedCause
     from qvl_preflight.loaded.record import Loaded
     from qvl_preflight.plan import LoadPlan, WillRaise
     from qvl_preflight.request import Request
+    from qvl_preflight.rule import Rule
 
 SCHEMA = "qvl-preflight/report/1"
 
@@ -106,6 +108,15 @@ class Change:
     code: str
     applicability: str
     reason: str
+
+
+def is_selected(entry: Rule | LoadedCause | Finding, selectors: Iterable[str]) -> bool:
+    """Is it named by a code, the beginning of a code, a name or a topic?"""
+    return any(
+        selector.lower() in (entry.name, entry.topic) or entry.code.startswith(selector.upper())
+        for selector in map(str.strip, selectors)
+        if selector
+    )
 
 
 def selection_note(left_out: int) -> tuple[str, ...]:

@@ -21,6 +21,12 @@ PURPOSES = ("inference", "lora", "qlora", "full", "quantize")
 TRAINING = ("lora", "qlora", "full")
 
 
+def known_purpose(purpose: str | None) -> None:
+    """Raises InputError for a purpose that is none."""
+    if purpose is not None and purpose not in PURPOSES:
+        raise InputError(f"purpose {purpose!r} is not known; expected one of {', '.join(PURPOSES)}")
+
+
 @dataclass(frozen=True)
 class ConfigObject:
     """A configuration object, ``GPTQConfig(bits=4)``: its class and its fields."""
@@ -138,8 +144,7 @@ def make_request(
     model: str, kwargs: Mapping[str, Any], *, purpose: str | None = None, loader: Any = None, peft: Any = None, trainer: Any = None
 ) -> Request:
     """The request for a call as a person writes it, live or plain. Raises InputError."""
-    if purpose is not None and purpose not in PURPOSES:
-        raise InputError(f"purpose {purpose!r} is not known; expected one of {', '.join(PURPOSES)}")
+    known_purpose(purpose)
     if loader is not None and not isinstance(loader, (str, type)):
         raise InputError(f"loader is a {type(loader).__name__}; expected a class of transformers or its name")
     try:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.report import Finding, Fix, Severity
+from qvl_preflight.report import Finding, Fix, Severity, is_selected
 from qvl_preflight.symptoms import Symptom
 from qvl_preflight.unknown import Undecided, Unknown
 
@@ -81,14 +81,6 @@ class Rule:
         """Does its page say that no edit mends it?"""
         return self.page.partition("## Fix safety")[2].strip().startswith(("Shown", "None"))
 
-    def matches(self, selectors: Iterable[str]) -> bool:
-        """Is it selected by a code, the beginning of a code, a name or a topic?"""
-        return any(
-            selector.lower() in (self.name, self.topic) or self.code.startswith(selector.upper())
-            for selector in map(str.strip, selectors)
-            if selector
-        )
-
 
 _REGISTRY: dict[str, Rule] = {}
 
@@ -144,14 +136,15 @@ def select_rules(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tupl
     for selector in (*select, *ignore):
         if not is_known(selector):
             raise InputError(f"{selector!r} is no rule's code, name or topic; 'qvl-preflight rules' lists them all")
-    return tuple(entry for entry in every if (not select or entry.matches(select)) and not entry.matches(ignore))
+    return tuple(entry for entry in every if (not select or is_selected(entry, select)) and not is_selected(entry, ignore))
 
 
 def is_known(selector: str) -> bool:
     """Does it name something: a rule, or a cause that only a loaded model shows?"""
-    from qvl_preflight.loaded.causes import CAUSES  # only where somebody selects
+    from qvl_preflight.loaded.causes import CAUSES, LoadedCause  # only where somebody selects
 
-    return any(entry.matches([selector]) for entry in all_rules()) or any(entry.matches((selector,)) for entry in CAUSES)
+    entries: tuple[Rule | LoadedCause, ...] = (*all_rules(), *CAUSES)
+    return any(is_selected(entry, (selector,)) for entry in entries)
 
 
 def selection(select: Iterable[str], ignore: Iterable[str], settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:

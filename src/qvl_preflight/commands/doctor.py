@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from typing import Any
 
+from qvl_preflight import cli_output
 from qvl_preflight.commands.options import listed, online_options, report_options
 from qvl_preflight.commands.showing import show
 from qvl_preflight.exceptions import InputError
@@ -39,14 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _save(path: str, data: Any) -> None:
-    """A pipe that nobody reads is refused rather than waited for."""
     try:
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NONBLOCK", 0), 0o666)
-        with open(number, "w", encoding="utf-8") as file:
-            if hasattr(os, "set_blocking"):
-                os.set_blocking(number, True)
-            json.dump(data, file, indent=1)
-            file.write("\n")
+        cli_output.save(path, f"{json.dumps(data, indent=1)}\n")
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); name a file in a folder that is there and yours"

@@ -136,7 +136,6 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 def _save(path: str, text: str) -> None:
     """Raises InputError."""
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+        cli_output.save(path, text)
     except (OSError, ValueError) as error:
         raise InputError(f"--svg {path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from qvl_preflight.exceptions import InputError
-from qvl_preflight.request import PURPOSES
+from qvl_preflight.request import known_purpose
 
 MODES = ("warn", "check", "fix")
 
@@ -28,8 +28,7 @@ def made_of(mode: str, purpose: str | None) -> Settings:
     """Settings as a person gives them. Raises InputError."""
     if mode not in MODES:
         raise InputError(f"mode is {mode!r}; expected one of {', '.join(MODES)}")
-    if purpose is not None and purpose not in PURPOSES:
-        raise InputError(f"purpose {purpose!r} is not known; expected one of {', '.join(PURPOSES)}")
+    known_purpose(purpose)
     return Settings(mode, purpose)
 
 

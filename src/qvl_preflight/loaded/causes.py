@@ -25,14 +25,6 @@ class LoadedCause:
             f"{self.summary}\n\n## What happens\n{self.happens}\n\n## What to do\n{self.fix}"
         )
 
-    def matches(self, selectors: tuple[str, ...]) -> bool:
-        """As a rule: by a code, the beginning of a code, a name or a topic."""
-        return any(
-            selector.strip().lower() in (self.name, self.topic) or self.code.startswith(selector.strip().upper())
-            for selector in selectors
-            if selector.strip()
-        )
-
 
 CAUSES = (
     LoadedCause(

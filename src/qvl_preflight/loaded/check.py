@@ -7,15 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from qvl_preflight import strict
-from qvl_preflight.exceptions import InputError
 from qvl_preflight.facts import Facts
 from qvl_preflight.judge import ordered
 from qvl_preflight.loaded.findings import JUDGES
 from qvl_preflight.loaded.gradients import small_step
 from qvl_preflight.loaded.look import look
 from qvl_preflight.loaded.record import Loaded
-from qvl_preflight.report import Finding, Report, Severity, Skipped
-from qvl_preflight.request import PURPOSES, Request, to_record
+from qvl_preflight.report import Finding, Report, Severity, Skipped, is_selected
+from qvl_preflight.request import Request, known_purpose, to_record
 from qvl_preflight.unknown import Unknown
 
 
@@ -24,8 +23,7 @@ def check_loaded(
     gradients: bool | Mapping[str, Any] = False, select: Iterable[str] = (), ignore: Iterable[str] = (), notes: tuple[str, ...] = (),
 ) -> Report:  # fmt: skip
     """The report on a loaded model. Raises InputError for what is no model, or a purpose that is none."""
-    if purpose is not None and purpose not in PURPOSES:
-        raise InputError(f"purpose {purpose!r} is not known; expected one of {', '.join(PURPOSES)}")
+    known_purpose(purpose)
     loaded = look(model)
     found = None if trainer is None else {str(key): to_record(value) for key, value in trainer.items()}
     request = Request(loaded.name, {}, purpose or _inferred(loaded, found), purpose is not None, trainer=found)
@@ -63,12 +61,4 @@ def judged(loaded: Loaded, request: Request) -> tuple[list[Finding], list[Skippe
 
 
 def _wanted(finding: Finding, select: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
-    return (not select or _named(finding, select)) and not _named(finding, ignore)
-
-
-def _named(finding: Finding, selectors: tuple[str, ...]) -> bool:
-    return any(
-        selector.strip().lower() in (finding.name, finding.topic) or finding.code.startswith(selector.strip().upper())
-        for selector in selectors
-        if selector.strip()
-    )
+    return (not select or is_selected(finding, select)) and not is_selected(finding, ignore)
